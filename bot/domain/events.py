@@ -1,0 +1,148 @@
+"""The one event stream: what happened, as frozen values, and the hub that hands them out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Self
+
+import msgspec
+
+from bot.domain.task import TaskState
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True):
+    """Base of every event; ``at`` is UNIX time in seconds."""
+
+    at: float
+
+
+class TaskEvent(Event, frozen=True, omit_defaults=True):
+    """Base of the events of one task."""
+
+    task: str
+    user: str
+
+
+class TaskSubmitted(TaskEvent, frozen=True, tag="task.submitted"):
+    """A task was stored."""
+
+    source: str
+    destination: str
+
+
+class TaskPlanned(TaskEvent, frozen=True, tag="task.planned", omit_defaults=True):
+    """The plan of a task is known."""
+
+    engine: str
+    name: str
+    size: int | None
+
+
+class TaskMoved(TaskEvent, frozen=True, tag="task.moved"):
+    """A task went from one state to another."""
+
+    before: TaskState
+    after: TaskState
+
+
+class StageStarted(TaskEvent, frozen=True, tag="stage.started"):
+    """A stage began; ``attempt`` counts from 1."""
+
+    stage: str
+    attempt: int
+
+
+class StageFinished(TaskEvent, frozen=True, tag="stage.finished"):
+    """A stage ended well after ``seconds``."""
+
+    stage: str
+    seconds: float
+    size: int
+
+
+class StageFailed(TaskEvent, frozen=True, tag="stage.failed", omit_defaults=True):
+    """A stage failed; ``retry_at`` is None when it will not be tried again by itself."""
+
+    stage: str
+    code: str
+    message: str
+    attempt: int
+    retry_at: float | None
+
+
+class TaskDone(TaskEvent, frozen=True, tag="task.done", omit_defaults=True):
+    """A task was delivered and verified."""
+
+    path: str | None
+    size: int
+    sha256: str | None
+
+
+class TaskRemoved(TaskEvent, frozen=True, tag="task.removed"):
+    """A finished task was forgotten."""
+
+
+Listener = Callable[[Event], None]
+
+
+class EventHub:
+    """Hands every event to listeners (at once, in order) and to subscribers (through a queue).
+
+    A listener must be quick and must not raise. A subscriber that falls more than ``buffer``
+    events behind loses the oldest; ``Subscription.lost`` counts them.
+    """
+
+    def __init__(self, buffer: int = 4096) -> None:
+        self._listeners: list[Listener] = []
+        self._buffer = buffer
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with every event from now on; the result ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def publish(self, event: Event) -> None:
+        """Hand out ``event``. Only for changes that are durable already."""
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def subscribe(self) -> Subscription:
+        """A new subscription; use it as a context manager and iterate over it."""
+        return Subscription(self, self._buffer)
+
+
+class Subscription:
+    """An async iterator over the events since it was entered."""
+
+    def __init__(self, hub: EventHub, buffer: int) -> None:
+        self._hub = hub
+        self._queue: deque[Event] = deque(maxlen=buffer)
+        self._ready = asyncio.Event()
+        self._end: Callable[[], None] | None = None
+        self.lost = 0
+
+    def __enter__(self) -> Self:
+        self._end = self._hub.listen(self._push)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._end:
+            self._end()
+            self._end = None
+
+    def _push(self, event: Event) -> None:
+        if len(self._queue) == self._queue.maxlen:
+            self.lost += 1
+        self._queue.append(event)
+        self._ready.set()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._queue:
+            self._ready.clear()
+            await self._ready.wait()
+        return self._queue.popleft()

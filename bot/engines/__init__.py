@@ -1,0 +1,1 @@
+"""The engines: what fetches from sources and delivers to destinations."""

@@ -1,0 +1,1 @@
+"""Where tasks, receipts and tokens last."""
