@@ -265,6 +265,11 @@ class Settings(BaseSettings):
     )
 
     # Housekeeping
+    keep_partial: Seconds = Field(
+        7 * 86400.0,
+        description="Seconds that the files of a failed task are kept, so that a retry goes on "
+        "from them.",
+    )
     keep_finished: int = Field(
         1_000_000,
         ge=0,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -183,6 +183,7 @@ class Engine(Protocol):
         """Stop its children and threads. Jobs were cancelled before."""
 
 
+@runtime_checkable
 class Seeder(Protocol):
     """An engine that can share what it fetched."""
 
@@ -190,6 +191,7 @@ class Seeder(Protocol):
         """Share until the ratio or the time of the options is reached; what was reached."""
 
 
+@runtime_checkable
 class Streamer(Protocol):
     """An engine that can hand a source on as it arrives, without a file in between."""
 
@@ -197,6 +199,7 @@ class Streamer(Protocol):
         """The bytes of a single-file source, in order."""
 
 
+@runtime_checkable
 class StreamSink(Protocol):
     """An engine that can deliver bytes as they arrive."""
 
@@ -204,6 +207,14 @@ class StreamSink(Protocol):
         self, job: DeliverJob, name: str, size: int | None, chunks: AsyncIterator[bytes]
     ) -> Delivered:
         """Deliver one file from ``chunks``; ``files`` of the result has its size and hash."""
+
+
+@runtime_checkable
+class Transferer(Protocol):
+    """An engine whose sources and destinations can be copied without this machine's disk."""
+
+    async def transfer(self, job: FetchJob, deliver: DeliverJob) -> Delivered:
+        """Copy the source of ``job`` to the destination of ``deliver``."""
 
 
 class Step(Protocol):

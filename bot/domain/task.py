@@ -240,7 +240,8 @@ class Task(msgspec.Struct, omit_defaults=True):
     """One source on its way to one destination.
 
     ``destination`` is an absolute directory or ``remote:path``. ``workspace`` is where its bytes
-    lie meanwhile. ``version`` grows by one with each stored change.
+    lie meanwhile. ``waiting_since`` is when it began to wait for room on the disk; ``probes``
+    counts the tries to plan it that failed. ``version`` grows by one with each stored change.
     """
 
     id: str
@@ -259,6 +260,8 @@ class Task(msgspec.Struct, omit_defaults=True):
     name: str | None = None
     size: int | None = None
     workspace: str | None = None
+    waiting_since: float | None = None
+    probes: int = 0
     updated_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None

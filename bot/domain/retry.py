@@ -1,0 +1,27 @@
+"""When a failed stage is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.errors import TransferError
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``attempts`` tries in all; the waits double from ``base`` up to ``longest`` seconds."""
+
+    attempts: int
+    base: float
+    longest: float
+
+    def delay(self, error: TransferError, attempt: int, jitter: float) -> float | None:
+        """Seconds to wait after the failed try number ``attempt`` (from 1); None: no more tries.
+
+        ``jitter`` in [0, 1) spreads the wait over its upper half, so that tasks which failed
+        together do not come back together. What the other side asked for is a lower bound.
+        """
+        if not error.retryable or attempt >= self.attempts:
+            return None
+        wait = min(self.longest, self.base * 2.0 ** min(attempt - 1, 32))
+        return max(wait * (0.5 + jitter / 2), error.retry_after or 0.0)

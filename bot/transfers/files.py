@@ -1,0 +1,67 @@
+"""The directories in which tasks work: one below ``.mltb`` of a root, one per stage inside."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bot.domain.task import FileEntry
+
+#: The directory in a root under which the workspaces lie.
+WORK = ".mltb"
+
+
+def stage_directory(workspace: str, index: int) -> Path:
+    """The directory of the stage with that index."""
+    return Path(workspace) / str(index)
+
+
+async def make(directory: Path, *, empty: bool = False) -> None:
+    """Make ``directory`` (and those above it) for this user alone; ``empty`` clears it first."""
+    await asyncio.to_thread(_make, directory, empty)
+
+
+def _make(directory: Path, empty: bool) -> None:
+    if empty:
+        shutil.rmtree(directory, ignore_errors=True)
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
+async def remove(directory: Path) -> None:
+    """Remove ``directory`` and everything below it; nothing to do is fine."""
+    await asyncio.to_thread(shutil.rmtree, directory, True)
+
+
+async def complete(directory: Path, files: Sequence[FileEntry]) -> bool:
+    """Whether every file lies in ``directory`` with its size."""
+    return await asyncio.to_thread(_complete, directory, files)
+
+
+def _complete(directory: Path, files: Sequence[FileEntry]) -> bool:
+    try:
+        return all(
+            (directory / file.path).lstat().st_size == file.size for file in files
+        )
+    except OSError:
+        return False
+
+
+async def leftovers(roots: Iterable[Path]) -> list[Path]:
+    """Every workspace that lies under ``roots``; the name of each is the id of its task."""
+    return await asyncio.to_thread(_leftovers, list(roots))
+
+
+def _leftovers(roots: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for root in roots:
+        try:
+            found += [entry for entry in (root / WORK).iterdir() if entry.is_dir()]
+        except OSError:
+            continue
+    return found
