@@ -144,7 +144,7 @@ class Queue:
             if entry is None:
                 del self._heaps[user]
                 continue
-            running = self._active_by_user[user] if user in self._active_by_user else 0
+            running = self._active_by_user.get(user, 0)
             if limit is not None and running >= limit:
                 continue
             rank = (-entry.priority, running, self._served.get(user, -1), entry.order)

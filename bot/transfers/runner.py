@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,11 @@ class Runner:
             if not await files.complete(directory, source.files):
                 for each in task.stages:
                     each.state, each.token, each.files = StageState.PENDING, None, []
-        if any(each.kind is StageKind.FETCH for each in task.stages[:1]) and task.size:
-            if task.stages[0].state is not StageState.DONE:
-                await self._reserve(task, Path(task.workspace), task.size)
+        if (
+            task.stages[0].kind is StageKind.FETCH
+            and task.stages[0].state is not StageState.DONE
+        ):
+            await self._reserve(task, Path(task.workspace), task.size)
 
     async def _reserve(self, task: Task, workspace: Path, need: int | None) -> None:
         if not need:
@@ -417,6 +419,6 @@ class Runner:
             handle.exception()  # The next awaited save of the task meets the same fault.
 
 
-async def _generator(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _generator(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     async for chunk in chunks:
         yield chunk

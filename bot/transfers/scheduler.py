@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -277,6 +278,7 @@ class Scheduler:
             turn = _Turn(self._waiting.pop(entry.id, None))
             self._turns[entry.id] = turn
             turn.handle = asyncio.ensure_future(self._turn(entry.id, turn))
+            turn.handle.add_done_callback(partial(self._after, entry.id, turn))
         due = self._queue.due()
         if self._timer is not None:
             self._timer.cancel()
@@ -290,21 +292,27 @@ class Scheduler:
         self._fill()
 
     async def _turn(self, task_id: str, turn: _Turn) -> None:
+        task = turn.task = turn.task or await self._stored(task_id)
         try:
-            task = turn.task = turn.task or await self._stored(task_id)
-            try:
-                await self._attempt(task)
-            except asyncio.CancelledError:
-                if turn.intent is None or task.state in FINAL:
-                    raise  # The service stops, and the store has what the next start needs.
-                self._queue.discard(task_id)
-                await self._moved_to(task, turn.intent)
-        finally:
-            self._turns.pop(task_id, None)
-            self._queue.release(task_id)
-            if turn.task is not None and turn.task.state in FINAL:
-                self._forget(task_id)
-            self._fill()
+            await self._attempt(task)
+        except asyncio.CancelledError:
+            if turn.intent is None or task.state in FINAL:
+                raise  # The service stops, and the store has what the next start needs.
+            self._queue.discard(task_id)
+            await self._moved_to(task, turn.intent)
+
+    def _after(self, task_id: str, turn: _Turn, handle: asyncio.Task[None]) -> None:
+        """A turn is over. A callback of its handle: a turn that is cancelled before its first
+        step runs no line of its own."""
+        self._turns.pop(task_id, None)
+        self._queue.release(task_id)
+        if turn.task is not None and turn.task.state in FINAL:
+            self._forget(task_id)
+        if not handle.cancelled() and handle.exception() is not None:
+            log.error(
+                "task %s could not be stored", task_id, exc_info=handle.exception()
+            )
+        self._fill()
 
     async def _attempt(self, task: Task) -> None:
         try:

@@ -1,0 +1,464 @@
+"""The use cases. Every door (REST, chat, GraphQL, command line) parses, calls one of these, renders.
+
+``Caller`` says who asks: a caller without the scope ``admin`` sees and moves own tasks only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from bot.domain import events
+from bot.domain.ids import IdSource
+from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore, Token, TokenStore
+from bot.domain.task import (
+    FINAL,
+    Progress,
+    Receipt,
+    StepSpec,
+    Task,
+    TaskOptions,
+    TaskState,
+)
+from bot.errors import (
+    Conflict,
+    Duplicate,
+    Forbidden,
+    InternalFailure,
+    InvalidInput,
+    MltbError,
+    NotFound,
+    QuotaReached,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from bot.transfers.debris import Debris
+from bot.transfers.planner import Planner, check_local_name, describe
+from bot.transfers.runner import Runner
+from bot.transfers.scheduler import Scheduler
+
+_PREFIX = "mltb_"
+_DAY = 86400.0
+_TOKEN_MEMORY = 5.0  # seconds for which a revoked token may still be let in
+MAX_SUBMISSIONS = 10_000
+
+
+class Scope(IntEnum):
+    """How far a token reaches; each includes those below."""
+
+    VIEW = 1
+    OPERATE = 2
+    ADMIN = 3
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks."""
+
+    user: str
+    scope: Scope
+    token_id: str | None = None
+
+    def require(self, scope: Scope) -> None:
+        """Forbidden where the token does not reach that far."""
+        if self.scope < scope:
+            raise Forbidden(
+                f"this needs the scope {scope.name.lower()}",
+                hint=f"the token has the scope {self.scope.name.lower()}",
+            )
+
+
+#: The command line on the machine of the service, without a service running.
+OWNER = Caller("admin", Scope.ADMIN)
+
+
+class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What somebody wants mirrored. ``again`` allows a second unfinished task of the same kind."""
+
+    source: str
+    to: str | None = None
+    options: TaskOptions = TaskOptions()
+    steps: list[StepSpec] = []
+    priority: int = 0
+    start_at: float | None = None
+    force: bool = False
+    again: bool = False
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The answer to one submission of many: a task, or why not."""
+
+    index: int
+    task: Task | None = None
+    error: MltbError | None = None
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    """A task and, while it runs, its progress."""
+
+    task: Task
+    progress: Progress | None = None
+
+
+class Tasks:
+    """Everything that can be done with tasks."""
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        planner: Planner,
+        scheduler: Scheduler,
+        runner: Runner,
+        debris: Debris,
+        hub: events.EventHub,
+        clock: Clock,
+        default_destination: str,
+        max_queued_per_user: int | None,
+        daily_bytes: int | None,
+    ) -> None:
+        self._store = store
+        self._planner = planner
+        self._scheduler = scheduler
+        self._runner = runner
+        self._debris = debris
+        self._hub = hub
+        self._clock = clock
+        self._default_destination = default_destination
+        self._max_queued = max_queued_per_user
+        self._daily_bytes = daily_bytes
+        self._new_id = IdSource()
+
+    async def submit(
+        self, caller: Caller, wanted: Submission, *, key: str | None = None
+    ) -> Task:
+        """Store one task and queue it. With an idempotency ``key`` a repetition gives the task
+        that the first call made."""
+        answers = await self.submit_many(caller, [wanted], key=key)
+        task, error = answers[0].task, answers[0].error
+        if task is None:
+            raise error or InternalFailure("a submission without an answer")
+        return task
+
+    async def submit_many(
+        self, caller: Caller, wanted: Sequence[Submission], *, key: str | None = None
+    ) -> list[Submitted]:
+        """Store all that can be stored, in one transaction; one answer each, in order."""
+        caller.require(Scope.OPERATE)
+        if not self._scheduler.open:
+            raise Unavailable(
+                "the service does not take tasks", hint="it starts or stops; try again"
+            )
+        if len(wanted) > MAX_SUBMISSIONS:
+            raise TooMany(
+                f"{len(wanted)} links at once", hint=f"at most {MAX_SUBMISSIONS}"
+            )
+        if key is not None and (known := await self._store.by_key(caller.user, key)):
+            return [Submitted(index, task) for index, task in enumerate(known)]
+        await self._check_quota(caller.user)
+        answers: list[Submitted] = []
+        fresh: list[Task] = []
+        seen: set[str] = set()
+        for index, each in enumerate(wanted):
+            try:
+                task = self._task(caller, each, key, len(fresh), seen)
+            except MltbError as error:
+                answers.append(Submitted(index, error=error))
+                continue
+            fresh.append(task)
+            answers.append(Submitted(index, task))
+        if len(fresh) == 1:
+            await self._note_earlier(fresh[0])
+        try:
+            await self._store.add(fresh)
+        except Duplicate:
+            # Another request with the same key was faster; its tasks are the answer to this one.
+            known = await self._store.by_key(caller.user, key or "")
+            return [Submitted(index, task) for index, task in enumerate(known)]
+        self._scheduler.enqueue(fresh)
+        for task in fresh:
+            self._hub.publish(
+                events.TaskSubmitted(
+                    task.created_at, task.id, task.user, task.source, task.destination
+                )
+            )
+        return answers
+
+    def _task(
+        self,
+        caller: Caller,
+        wanted: Submission,
+        key: str | None,
+        count: int,
+        seen: set[str],
+    ) -> Task:
+        source = wanted.source.strip()
+        if not source or len(source) > 4_000_000 or any(ord(c) < 32 for c in source):
+            raise InvalidInput(
+                "a source is one line of text", hint="a link, a magnet, remote:path"
+            )
+        if wanted.options.limit is not None and wanted.options.limit < 1:
+            raise InvalidInput(
+                f"a limit of {wanted.options.limit} bytes a second moves nothing"
+            )
+        check_local_name(wanted.options.name)
+        destination = wanted.to or self._default_destination
+        steps = self._planner.check(source, destination, wanted.options, wanted.steps)
+        if self._max_queued is not None:
+            have = self._scheduler.unfinished_of(caller.user) + count
+            if have >= self._max_queued:
+                raise TooMany(
+                    f"{caller.user} has {have} unfinished tasks",
+                    hint=f"the limit is {self._max_queued} (MAX_QUEUED_PER_USER)",
+                )
+        now = self._clock.now()
+        task = Task(
+            id=self._new_id(),
+            user=caller.user,
+            source=source,
+            destination=destination,
+            created_at=now,
+            updated_at=now,
+            options=wanted.options,
+            steps=steps,
+            priority=wanted.priority,
+            start_at=wanted.start_at,
+            force=wanted.force and caller.scope is Scope.ADMIN,
+            key=key,
+        )
+        if not wanted.again:
+            self._refuse_twice(task, seen)
+        return task
+
+    def _refuse_twice(self, task: Task, seen: set[str]) -> None:
+        same = self._scheduler.same(task)
+        mark = f"{task.source}\0{task.destination}\0{task.options}\0{task.steps}"
+        if same is None and mark not in seen:
+            seen.add(mark)
+            return
+        raise Duplicate(
+            f"task {same} does the same already"
+            if same
+            else "the same link is there twice",
+            hint="ask for it again with again=true",
+            **({"task": same} if same else {}),
+        )
+
+    async def _note_earlier(self, task: Task) -> None:
+        """Say so where the same link was delivered before."""
+        for receipt in await self._store.receipts(task.source, 1):
+            earlier = await self._store.get(receipt.task)
+            if earlier is not None and earlier.user == task.user:
+                task.note = (
+                    f"was delivered before, to {receipt.path} (task {receipt.task})"
+                )
+
+    async def _check_quota(self, user: str) -> None:
+        if self._daily_bytes is None:
+            return
+        used = await self._store.usage(user, self._clock.now() - _DAY)
+        if used >= self._daily_bytes:
+            raise QuotaReached(
+                f"{user} had {used} bytes delivered in the last 24 hours",
+                hint=f"the limit is {self._daily_bytes} bytes (USER_DAILY_BYTES)",
+            )
+
+    async def plan(self, caller: Caller, wanted: Submission) -> dict[str, Any]:
+        """What a submission would do: name, size, files, disk, stages. Nothing is stored."""
+        caller.require(Scope.OPERATE)
+        task = self._task(
+            caller, msgspec.structs.replace(wanted, again=True), None, 0, set()
+        )
+        return describe(await self._planner.route(task), task)
+
+    async def show(self, caller: Caller, task_id: str) -> TaskView:
+        """One task."""
+        task = self._scheduler.live(task_id) or await self._store.get(task_id)
+        if task is None or not self._may_see(caller, task):
+            raise NotFound(
+                f"there is no task {task_id!r}", hint="mltb list shows those there are"
+            )
+        return TaskView(task, self._runner.snapshot().get(task_id))
+
+    async def wait(
+        self, caller: Caller, task_id: str, seconds: float, version: int | None
+    ) -> TaskView:
+        """One task, as soon as it is final or newer than ``version``, at last after ``seconds``."""
+        changed = asyncio.Event()
+
+        def listen(event: events.Event) -> None:
+            if isinstance(event, events.TaskEvent) and event.task == task_id:
+                changed.set()
+
+        stop = self._hub.listen(listen)
+        try:
+            view = await self.show(caller, task_id)
+            same = version is None or view.task.version <= version
+            if view.task.state not in FINAL and same and seconds > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), seconds)
+                view = await self.show(caller, task_id)
+            return view
+        finally:
+            stop()
+
+    async def list(
+        self, caller: Caller, query: TaskQuery
+    ) -> tuple[TaskPage, dict[str, Progress]]:
+        """A page of tasks, and the progress of those on it that run."""
+        page = await self._store.page(self._own(caller, query))
+        progress = self._runner.snapshot()
+        items = [self._scheduler.live(task.id) or task for task in page.items]
+        found = {task.id: progress[task.id] for task in items if task.id in progress}
+        return TaskPage(items, page.cursor), found
+
+    async def count(self, caller: Caller) -> dict[TaskState, int]:
+        """How many tasks are in each state."""
+        return await self._store.count(
+            None if caller.scope is Scope.ADMIN else caller.user
+        )
+
+    async def cancel(self, caller: Caller, task_id: str) -> Task:
+        """End a task; nothing of it is left."""
+        await self._mine(caller, task_id)
+        return await self._scheduler.cancel(task_id)
+
+    async def pause(self, caller: Caller, task_id: str) -> Task:
+        """Stop a task until it is resumed."""
+        await self._mine(caller, task_id)
+        return await self._scheduler.pause(task_id)
+
+    async def resume(self, caller: Caller, task_id: str) -> Task:
+        """Let a paused task go on."""
+        await self._mine(caller, task_id)
+        return await self._scheduler.resume(task_id)
+
+    async def retry(self, caller: Caller, task_id: str) -> Task:
+        """Try the failed stage of a task again."""
+        await self._mine(caller, task_id)
+        return await self._scheduler.retry(task_id)
+
+    async def select(
+        self, caller: Caller, task_id: str, indexes: Sequence[int]
+    ) -> Task:
+        """Choose the files of a task that awaits it."""
+        await self._mine(caller, task_id)
+        if not indexes or any(index < 0 for index in indexes):
+            raise InvalidInput(
+                "a selection names at least one file, by its index from 0"
+            )
+        return await self._scheduler.select(task_id, sorted(set(indexes)))
+
+    async def prioritise(
+        self, caller: Caller, task_id: str, priority: int | None, force: bool | None
+    ) -> Task:
+        """Change the priority, or force the start (admins)."""
+        await self._mine(caller, task_id)
+        if force:
+            caller.require(Scope.ADMIN)
+        return await self._scheduler.prioritise(task_id, priority=priority, force=force)
+
+    async def delete(self, caller: Caller, task_id: str) -> None:
+        """Forget a finished task; its receipt stays, and so does what it delivered."""
+        task = await self._mine(caller, task_id)
+        if task.state not in FINAL:
+            raise Conflict(f"task {task_id} is {task.state}", hint="cancel it first")
+        if task.state is not TaskState.DONE:
+            await self._debris.clear(task)
+        await self._store.delete([task_id])
+        self._hub.publish(events.TaskRemoved(self._clock.now(), task.id, task.user))
+
+    async def receipts(
+        self, caller: Caller, source: str | None, limit: int
+    ) -> Sequence[Receipt]:
+        """The newest receipts (admins), of one source or of all."""
+        caller.require(Scope.ADMIN)
+        return await self._store.receipts(source, limit)
+
+    async def _mine(self, caller: Caller, task_id: str) -> Task:
+        caller.require(Scope.OPERATE)
+        return (await self.show(caller, task_id)).task
+
+    @staticmethod
+    def _may_see(caller: Caller, task: Task) -> bool:
+        return caller.scope is Scope.ADMIN or task.user == caller.user
+
+    @staticmethod
+    def _own(caller: Caller, query: TaskQuery) -> TaskQuery:
+        if caller.scope is Scope.ADMIN:
+            return query
+        return msgspec.structs.replace(query, user=caller.user)
+
+
+class Tokens:
+    """Access tokens: made here, stored as digests only."""
+
+    def __init__(self, store: TokenStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._known: dict[bytes, tuple[float, Token]] = {}
+        self._new_id = IdSource()
+
+    async def create(
+        self,
+        name: str,
+        scope: Scope,
+        *,
+        user: str = "admin",
+        lifetime: float | None = None,
+    ) -> tuple[str, Token]:
+        """A new secret, shown this once, and its token. ``lifetime`` in seconds."""
+        now = self._clock.now()
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        expires = None if lifetime is None else now + lifetime
+        token = Token(self._new_id(), name, scope.name.lower(), user, now, expires)
+        await self._store.add_token(token, _digest(secret))
+        return secret, token
+
+    async def list(self) -> Sequence[Token]:
+        """Every token, without its secret."""
+        return await self._store.list_tokens()
+
+    async def revoke(self, token_id: str) -> None:
+        """End a token; NotFound where there is none."""
+        if not await self._store.delete_token(token_id):
+            raise NotFound(
+                f"there is no token {token_id!r}", hint="mltb token list shows them"
+            )
+        self._known.clear()
+
+    async def authenticate(self, secret: str | None) -> Caller:
+        """Who holds that secret; Unauthenticated where nobody does any more."""
+        if not secret or not secret.startswith(_PREFIX) or len(secret) > 200:
+            raise Unauthenticated(
+                "no valid token came with the request",
+                hint="send Authorization: Bearer TOKEN; mltb token create makes one",
+            )
+        digest, now = _digest(secret), self._clock.now()
+        known = self._known.get(digest)
+        if known is None or now - known[0] > _TOKEN_MEMORY:
+            token = await self._store.find_token(digest)
+            if token is None:
+                self._known.pop(digest, None)
+                raise Unauthenticated(
+                    "the token is unknown", hint="it was revoked, or mistyped"
+                )
+            self._known[digest] = known = (now, token)
+            await self._store.touch_token(token.id, now)
+        token = known[1]
+        if token.expires_at is not None and token.expires_at <= now:
+            raise Unauthenticated(
+                "the token is expired", hint="mltb token create makes a new one"
+            )
+        return Caller(token.user, Scope[token.scope.upper()], token.id)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
