@@ -1,0 +1,457 @@
+"""libcurl in one thread: what every HTTP, FTP and SFTP request of the service goes through.
+
+One multi handle is driven by its socket interface, so that a thousand slow transfers cost as much
+as their bytes and no more. Every socket is opened by ``Handle``, which asks the egress policy about
+the very address that is about to be connected to: redirects, retries, FTP data connections and a
+second DNS answer pass there as well. Source of the interface: libcurl-multi(3),
+curl_multi_socket_action(3), CURLOPT_OPENSOCKETFUNCTION(3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pycurl
+
+from bot.engines.curl_errors import transfer_error
+from bot.engines.egress import EgressPolicy
+from bot.errors import Corrupt, InternalFailure, MltbError, PolicyRefused
+
+#: Answers the addresses of ``(host, port)`` in place of DNS.
+Resolve = Callable[[str, int], Sequence[str]]
+
+#: libcurl reads this many bytes of a socket at once; one such buffer serves all handles.
+RECEIVE_BUFFER = 512 * 1024
+_TICK = 0.1
+_SPARE_HANDLES = 64
+_IDLE_CONNECTIONS = 64
+_PROTOCOLS = (
+    pycurl.PROTO_HTTP
+    | pycurl.PROTO_HTTPS
+    | pycurl.PROTO_FTP
+    | pycurl.PROTO_FTPS
+    | pycurl.PROTO_SFTP
+)
+
+
+class Handle:
+    """A libcurl easy handle that opens sockets only where the policy lets it.
+
+    ``host`` is the name in its URL, ``refused`` what the policy said, ``unix_socket`` the only
+    address of a handle that talks to a child of the service. ``curl`` belongs to the thread of
+    the loop while it runs.
+    """
+
+    __slots__ = ("curl", "detail", "host", "policy", "refused", "shown", "unix_socket")
+
+    def __init__(
+        self, curl: pycurl.Curl, policy: EgressPolicy, url: str, unix_socket: Path | None
+    ) -> None:
+        self.curl = curl
+        self.policy = policy
+        self.host = urlsplit(url).hostname
+        self.shown = str(unix_socket) if unix_socket else self.host or url
+        self.unix_socket = unix_socket
+        self.refused: PolicyRefused | None = None
+        self.detail: str | None = None
+
+    def set(self, option: int, value: Any) -> None:
+        """CURLOPT ``option``; not while it runs."""
+        self.curl.setopt(option, value)
+
+    def open_socket(self, _purpose: int, address: Any) -> Any:
+        """CURLOPT_OPENSOCKETFUNCTION: a socket for ``address``, or none."""
+        family, kind, protocol, where = address
+        if (family == socket.AF_UNIX) is not (self.unix_socket is not None):
+            return pycurl.SOCKET_BAD
+        if family != socket.AF_UNIX:
+            try:
+                self.policy.check(where[0], self.host)
+            except PolicyRefused as refusal:
+                self.refused = refusal
+                return pycurl.SOCKET_BAD
+        try:
+            return socket.socket(family, kind, protocol)
+        except OSError as error:
+            self.detail = f"no socket: {error.strerror}"
+            return pycurl.SOCKET_BAD
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to ``CurlLoop.request``; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class CurlLoop:
+    """Runs libcurl handles in a thread of its own, which starts with the first of them.
+
+    ``policy`` says which addresses may be reached; ``ca_file`` is a PEM file of more certificate
+    authorities; ``resolve`` answers names in place of DNS (its answers are checked like any).
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        ca_file: Path | None = None,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._policy = policy
+        self._ca_file = ca_file
+        self._ca_text: str | None = None
+        self._resolve = resolve
+        self._spare: deque[pycurl.Curl] = deque(maxlen=_SPARE_HANDLES)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._waking = threading.Lock()
+        self._awake = False
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._running: dict[pycurl.Curl, asyncio.Future[tuple[int, str]]] = {}
+        self._ended: list[tuple[asyncio.Future[tuple[int, str]], tuple[int, str]]] = []
+        self._tickers: dict[object, Callable[[float], None]] = {}
+        self._deadline: float | None = None
+
+    def handle(self, url: str, *, unix_socket: Path | None = None) -> Handle:
+        """A handle for one request to ``url``: no proxy, netrc, cookie, redirect or decoding.
+
+        InvalidInput where ``url`` is malformed, PolicyRefused where its scheme or literal address
+        is not allowed. Hand it back with ``release`` when it is not needed any more.
+        """
+        if unix_socket is None:
+            self._policy.check_url(url)
+        curl = self._spare.pop() if self._spare else pycurl.Curl()
+        handle = Handle(curl, self._policy, url, unix_socket)
+        self._configure(handle, url)
+        if self._resolve is not None and unix_socket is None:
+            self._pin(handle, url, self._resolve)
+        return handle
+
+    def _configure(self, handle: Handle, url: str) -> None:
+        set_option = handle.curl.setopt
+        set_option(pycurl.URL, url)
+        set_option(pycurl.NOSIGNAL, 1)
+        set_option(pycurl.PROXY, "")
+        set_option(pycurl.NOPROXY, "*")
+        set_option(pycurl.PROTOCOLS, _PROTOCOLS)
+        set_option(pycurl.REDIR_PROTOCOLS, 0)
+        set_option(pycurl.FOLLOWLOCATION, 0)
+        set_option(pycurl.HTTP_CONTENT_DECODING, 0)
+        set_option(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        set_option(pycurl.BUFFERSIZE, RECEIVE_BUFFER)
+        set_option(pycurl.OPENSOCKETFUNCTION, handle.open_socket)
+        if handle.unix_socket is not None:
+            set_option(pycurl.UNIX_SOCKET_PATH, str(handle.unix_socket))
+        elif self._ca_file is not None:
+            if self._ca_text is None:
+                self._ca_text = self._ca_file.read_text()
+            handle.curl.set_ca_certs(self._ca_text)
+
+    def _pin(self, handle: Handle, url: str, resolve: Resolve) -> None:
+        """Let ``resolve`` answer for the host instead of DNS, unless it is an address already."""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            found = [f"[{text}]" if ":" in text else text for text in resolve(host, port)]
+            if found:
+                handle.set(pycurl.RESOLVE, [f"{host}:{port}:{','.join(found)}"])
+
+    def release(self, handle: Handle) -> None:
+        """Take back a handle that does not run."""
+        handle.curl.reset()
+        self._spare.append(handle.curl)
+
+    async def perform(self, handle: Handle) -> None:
+        """Run ``handle`` to its end. Raises a TransferError that says what went wrong.
+
+        Cancelling removes the handle; none of its callbacks run after that.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[tuple[int, str]] = loop.create_future()
+        self.call(lambda: self._add(handle, ended))
+        try:
+            code, text = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            self.call(lambda: self._remove(handle))
+            while not ended.done():
+                try:
+                    await asyncio.shield(ended)
+                except asyncio.CancelledError:
+                    continue
+            raise
+        if code != pycurl.E_OK:
+            raise handle.refused or transfer_error(code, handle.detail or text, handle.shown)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        unix_socket: Path | None = None,
+        timeout: float = 30.0,
+        max_size: int = 16 * 1024 * 1024,
+    ) -> Response:
+        """One request with its whole answer in memory, whatever its status; for small answers.
+
+        ``timeout`` in seconds for all of it; Corrupt where the body has more than ``max_size``
+        bytes.
+        """
+        handle = self.handle(url, unix_socket=unix_socket)
+        answer = Answer(max_size)
+        lines = [f"{name}: {value}" for name, value in (headers or {}).items()]
+        handle.set(pycurl.CUSTOMREQUEST, method)
+        if method == "HEAD":
+            handle.set(pycurl.NOBODY, 1)
+        if body is not None:
+            handle.set(pycurl.POSTFIELDS, body)
+            lines.append("Expect:")
+        handle.set(pycurl.HTTPHEADER, lines)
+        handle.set(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
+        handle.set(pycurl.HEADERFUNCTION, answer.header)
+        handle.set(pycurl.WRITEFUNCTION, answer.write)
+        try:
+            await self.perform(handle)
+            return answer.response()
+        except MltbError:
+            if answer.too_big:
+                raise Corrupt(
+                    f"the answer of {handle.shown} has more than {max_size} bytes"
+                ) from None
+            raise
+        finally:
+            self.release(handle)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run ``function``, which must not raise, in the thread of the loop, soon."""
+        with self._waking:
+            if self._closed:
+                raise InternalFailure("the network part of the service is closed")
+            self._calls.append(function)
+            if self._thread is None:
+                self._start()
+            elif not self._awake:
+                self._awake = True
+                self._bell.send(b"\0")
+
+    def pause(self, handle: Handle) -> None:
+        """Stop receiving; only from the loop's thread."""
+        handle.curl.pause(pycurl.PAUSE_RECV)
+
+    def resume(self, handle: Handle) -> None:
+        """Go on receiving, from any thread; nothing happens where the handle has ended."""
+
+        def go_on() -> None:
+            if handle.curl in self._running:
+                handle.curl.pause(pycurl.PAUSE_CONT)
+
+        self.call(go_on)
+
+    def every_tick(self, key: object, function: Callable[[float], None]) -> None:
+        """Call ``function(now)`` about ten times a second while handles run (monotonic seconds)."""
+        self.call(lambda: self._tickers.__setitem__(key, function))
+
+    def no_tick(self, key: object) -> None:
+        """End what ``every_tick`` began."""
+
+        def forget() -> None:
+            self._tickers.pop(key, None)
+
+        self.call(forget)
+
+    async def close(self) -> None:
+        """End the thread. Handles that still run end with an error."""
+        with self._waking:
+            self._closed = True
+            thread = self._thread
+            if thread is not None and not self._awake:
+                self._awake = True
+                self._bell.send(b"\0")
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+        self._spare.clear()
+
+    # What follows runs in the thread of the loop.
+
+    def _start(self) -> None:
+        self._ear, self._bell = socket.socketpair()
+        self._ear.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="curl", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._time)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _IDLE_CONNECTIONS)
+        ticked = 0.0
+        while not self._closed:
+            self._drain()
+            self._wait()
+            self._finish()
+            now = time.monotonic()
+            if self._tickers and now - ticked >= _TICK:
+                ticked = now
+                for function in tuple(self._tickers.values()):
+                    function(now)
+        self._end()
+
+    def _drain(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def _wait(self) -> None:
+        """One round: wait for sockets and the timer, and let libcurl act on them."""
+        timeout = None if self._deadline is None else self._deadline - time.monotonic()
+        if self._tickers and self._running:
+            timeout = _TICK if timeout is None else min(timeout, _TICK)
+        if self._calls or self._ended:
+            timeout = 0
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._ear:
+                self._hear()
+                continue
+            bits = pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0
+            if events & selectors.EVENT_WRITE:
+                bits |= pycurl.CSELECT_OUT
+            self._multi.socket_action(key.fd, bits)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._deadline = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _hear(self) -> None:
+        with self._waking:
+            self._awake = False
+            self._ear.recv(64)
+
+    def _watch(self, what: int, fd: int, _multi: object, _data: object) -> None:
+        """CURLMOPT_SOCKETFUNCTION: which events of ``fd`` libcurl wants."""
+        events = 0
+        if what in (pycurl.POLL_IN, pycurl.POLL_INOUT):
+            events |= selectors.EVENT_READ
+        if what in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
+            events |= selectors.EVENT_WRITE
+        known = fd in self._selector.get_map()
+        if events and known:
+            self._selector.modify(fd, events)
+        elif events:
+            self._selector.register(fd, events)
+        elif known:
+            self._selector.unregister(fd)
+
+    def _time(self, milliseconds: int) -> None:
+        """CURLMOPT_TIMERFUNCTION: when libcurl wants to be called without an event."""
+        self._deadline = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+    def _add(self, handle: Handle, ended: asyncio.Future[tuple[int, str]]) -> None:
+        self._running[handle.curl] = ended
+        self._multi.add_handle(handle.curl)
+
+    def _remove(self, handle: Handle) -> None:
+        ended = self._running.pop(handle.curl, None)
+        if ended is not None:
+            self._multi.remove_handle(handle.curl)
+            self._ended.append((ended, (pycurl.E_ABORTED_BY_CALLBACK, "cancelled")))
+
+    def _finish(self) -> None:
+        """Tell those who wait about the handles that have ended."""
+        more = 1
+        while more:
+            more, good, bad = self._multi.info_read()
+            for curl, result in (
+                *((curl, (pycurl.E_OK, "")) for curl in good),
+                *((curl, (code, text)) for curl, code, text in bad),
+            ):
+                self._multi.remove_handle(curl)
+                ended = self._running.pop(curl, None)
+                if ended is not None:
+                    self._ended.append((ended, result))
+        if self._ended:
+            self._notify()
+
+    def _notify(self) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = {}
+        for ended, result in self._ended:
+            by_loop.setdefault(ended.get_loop(), []).append((ended, result))
+        self._ended.clear()
+        for loop, batch in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, batch)
+
+    def _end(self) -> None:
+        self._drain()
+        for curl, ended in self._running.items():
+            self._multi.remove_handle(curl)
+            self._ended.append((ended, (pycurl.E_ABORTED_BY_CALLBACK, "the service stops")))
+        self._running.clear()
+        self._notify()
+        self._multi.close()
+        self._selector.close()
+        self._ear.close()
+        self._bell.close()
+
+
+class Answer:
+    """Collects one answer: status, headers, and a body of at most ``max_size`` bytes."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.too_big = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    def header(self, line: bytes) -> None:
+        """CURLOPT_HEADERFUNCTION; an answer after an interim one starts over."""
+        if line.startswith(b"HTTP/"):
+            fields = line.split(None, 2)
+            self.status = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+            self.headers = {}
+            return
+        name, colon, value = line.decode("latin-1").partition(":")
+        if colon:
+            self.headers[name.strip().lower()] = value.strip()
+
+    def write(self, data: bytes) -> int | None:
+        """CURLOPT_WRITEFUNCTION; ends the transfer where the body is too big."""
+        self._size += len(data)
+        if self._size > self._max_size:
+            self.too_big = True
+            return 0
+        self._chunks.append(data)
+        return None
+
+    def response(self) -> Response:
+        """What has come."""
+        return Response(self.status, self.headers, b"".join(self._chunks))
+
+
+_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22}
+
+
+def _settle(
+    batch: Sequence[tuple[asyncio.Future[tuple[int, str]], tuple[int, str]]],
+) -> None:
+    for ended, result in batch:
+        if not ended.done():
+            ended.set_result(result)
