@@ -110,20 +110,14 @@ class Settings(BaseSettings):
     )
 
     # The HTTP surface
-    web_host: str = Field(
-        "127.0.0.1", description="The address that the service listens on."
-    )
-    web_port: int = Field(
-        8000, ge=0, le=65535, description="The port; 0 takes a free one."
-    )
+    web_host: str = Field("127.0.0.1", description="The address that the service listens on.")
+    web_port: int = Field(8000, ge=0, le=65535, description="The port; 0 takes a free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least level of the log lines that are written."
     )
 
     # The queue
-    max_active: int = Field(
-        8, ge=1, le=10_000, description="Tasks that run at the same time."
-    )
+    max_active: int = Field(8, ge=1, le=10_000, description="Tasks that run at the same time.")
     max_active_per_user: int | None = Field(
         None,
         ge=1,
@@ -141,12 +135,8 @@ class Settings(BaseSettings):
     retry_attempts: int = Field(
         5, ge=1, le=100, description="Tries of one stage before its task fails."
     )
-    retry_base: Seconds = Field(
-        2.0, description="Seconds before the second try; then doubled."
-    )
-    retry_max: Seconds = Field(
-        300.0, description="The longest wait between two tries, seconds."
-    )
+    retry_base: Seconds = Field(2.0, description="Seconds before the second try; then doubled.")
+    retry_max: Seconds = Field(300.0, description="The longest wait between two tries, seconds.")
 
     # Disk and bandwidth
     disk_reserve: ByteSize = Field(
@@ -176,8 +166,8 @@ class Settings(BaseSettings):
     # Egress
     egress_allow: Annotated[list[EgressEntry], _split(",")] = Field(
         [],
-        description="Addresses, CIDRs and hosts, comma separated, that transfers may reach although "
-        "they are private, loopback, link-local or otherwise refused.",
+        description="Addresses, CIDRs and hosts, comma separated, that transfers may reach "
+        "although they are private, loopback, link-local or otherwise refused.",
     )
 
     # HTTP, FTP, SFTP
@@ -188,9 +178,7 @@ class Settings(BaseSettings):
     http_stall_timeout: Seconds = Field(
         60.0, description="Seconds without a byte after which a connection is given up."
     )
-    http_max_redirects: int = Field(
-        10, ge=0, le=50, description="Redirects that are followed."
-    )
+    http_max_redirects: int = Field(10, ge=0, le=50, description="Redirects that are followed.")
     http_user_agent: str = Field("mltb", description="The User-Agent that servers see.")
     http_ca_file: Path | None = Field(
         None, description="PEM file of more certificate authorities to trust."
@@ -201,9 +189,7 @@ class Settings(BaseSettings):
     )
 
     # Torrents
-    torrent_port: int = Field(
-        0, ge=0, le=65535, description="Port for peers; 0 takes a free one."
-    )
+    torrent_port: int = Field(0, ge=0, le=65535, description="Port for peers; 0 takes a free one.")
     torrent_dht: bool = Field(True, description="Find peers through the DHT.")
     torrent_stall_timeout: Seconds = Field(
         600.0,
@@ -214,55 +200,33 @@ class Settings(BaseSettings):
         ge=0,
         description="Seed until this ratio unless a submission says otherwise; 0: never.",
     )
-    torrent_seed_time: Seconds = Field(
-        0.0, description="Seed at most for these seconds; 0: never."
-    )
-    torrent_max_connections: int = Field(
-        200, ge=2, description="Peers over all torrents."
-    )
+    torrent_seed_time: Seconds = Field(0.0, description="Seed at most for these seconds; 0: never.")
+    torrent_max_connections: int = Field(200, ge=2, description="Peers over all torrents.")
 
     # Video pages
-    ytdlp_format: str = Field(
-        "bv*+ba/b", description="Format that yt-dlp picks by default."
-    )
-    ytdlp_cookies: Path | None = Field(
-        None, description="Netscape cookie file for yt-dlp."
-    )
-    ytdlp_max_items: int = Field(
-        200, ge=1, description="Items that are taken of a playlist."
-    )
+    ytdlp_format: str = Field("bv*+ba/b", description="Format that yt-dlp picks by default.")
+    ytdlp_cookies: Path | None = Field(None, description="Netscape cookie file for yt-dlp.")
+    ytdlp_max_items: int = Field(200, ge=1, description="Items that are taken of a playlist.")
 
     # Cloud remotes
     rclone_config: Path | None = Field(
         None,
         description="rclone.conf with the remotes. Empty means rclone's usual places.",
     )
-    rclone_transfers: int = Field(
-        4, ge=1, le=64, description="Files that rclone moves at once."
-    )
+    rclone_transfers: int = Field(4, ge=1, le=64, description="Files that rclone moves at once.")
 
     # Steps
     archive_max_size: ByteSize = Field(
         ByteSize(200 * 1024**3), description="Bytes that an archive may unpack to."
     )
-    archive_max_files: int = Field(
-        100_000, ge=1, description="Files that an archive may hold."
-    )
+    archive_max_files: int = Field(100_000, ge=1, description="Files that an archive may hold.")
     archive_max_ratio: float = Field(
         200.0, ge=1, description="How many times its size an archive may unpack to."
     )
-    archive_max_depth: int = Field(
-        3, ge=1, le=10, description="Archives within archives."
-    )
-    step_timeout: Seconds = Field(
-        6 * 3600.0, description="Seconds that one step may run."
-    )
-    sevenzip_path: Path | None = Field(
-        None, description="7-Zip program; empty: the one found."
-    )
-    ffmpeg_path: Path | None = Field(
-        None, description="ffmpeg program; empty: the one found."
-    )
+    archive_max_depth: int = Field(3, ge=1, le=10, description="Archives within archives.")
+    step_timeout: Seconds = Field(6 * 3600.0, description="Seconds that one step may run.")
+    sevenzip_path: Path | None = Field(None, description="7-Zip program; empty: the one found.")
+    ffmpeg_path: Path | None = Field(None, description="ffmpeg program; empty: the one found.")
 
     # Housekeeping
     keep_partial: Seconds = Field(
@@ -294,7 +258,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what ``load`` hands over: it has merged the sources and knows where each came from."""
+        """Only what ``load`` hands over: it has merged the sources."""
         return (init_settings,)
 
 
@@ -329,9 +293,7 @@ def shown(value: object) -> str:
         text = value.get_secret_value()
         return _SECRET_IN_URL.sub(r"\1:***@", text) if "://" in text else "***"
     if isinstance(value, list):
-        return (":" if value and isinstance(value[0], Path) else ",").join(
-            map(str, value)
-        )
+        return (":" if value and isinstance(value[0], Path) else ",").join(map(str, value))
     return "" if value is None else str(value)
 
 
@@ -388,10 +350,7 @@ def _dotenv(path: Path) -> dict[str, str]:
     """The names and values of a ``.env`` file; nothing where there is none."""
     if not path.is_file():
         return {}
-    return {
-        name: value or ""
-        for name, value in dotenv_values(path, interpolate=False).items()
-    }
+    return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}
 
 
 def _from_names(
@@ -467,25 +426,16 @@ def _from_config_py(path: Path, problems: list[str]) -> dict[str, Any]:
 def _unknown(name: str, origin: str) -> str:
     known = [field.upper() for field in Settings.model_fields]
     for field, model in _fields().items():
-        known += [
-            f"{field}{NESTED}{key}".upper()
-            for key in (model.model_fields if model else ())
-        ]
+        known += [f"{field}{NESTED}{key}".upper() for key in (model.model_fields if model else ())]
     near = difflib.get_close_matches(name.upper(), known, n=1)
-    did = (
-        f"; did you mean {near[0]}?"
-        if near
-        else "; `mltb config` lists the known names"
-    )
+    did = f"; did you mean {near[0]}?" if near else "; `mltb config` lists the known names"
     return f"{name} ({origin}): no setting has that name{did}"
 
 
 def _wrong(item: Any, origins: Mapping[str, str]) -> str:
     """One line about a wrong value: name, origin, value, what is allowed."""
     field = str(item["loc"][0]) if item["loc"] else "settings"
-    name = NESTED.join(
-        str(part) for part in item["loc"][:2] if isinstance(part, str)
-    ).upper()
+    name = NESTED.join(str(part) for part in item["loc"][:2] if isinstance(part, str)).upper()
     declared = Settings.model_fields.get(field)
     value = item.get("input")
     secret = declared is not None and "SecretStr" in str(declared.annotation)

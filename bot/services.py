@@ -1,4 +1,4 @@
-"""The use cases. Every door (REST, chat, GraphQL, command line) parses, calls one of these, renders.
+"""The use cases. Every door (REST, chat, command line) parses, calls one of these, renders.
 
 ``Caller`` says who asks: a caller without the scope ``admin`` sees and moves own tasks only.
 """
@@ -136,11 +136,10 @@ class Tasks:
         self._daily_bytes = daily_bytes
         self._new_id = IdSource()
 
-    async def submit(
-        self, caller: Caller, wanted: Submission, *, key: str | None = None
-    ) -> Task:
+    async def submit(self, caller: Caller, wanted: Submission, *, key: str | None = None) -> Task:
         """Store one task and queue it. With an idempotency ``key`` a repetition gives the task
-        that the first call made."""
+        that the first call made.
+        """
         answers = await self.submit_many(caller, [wanted], key=key)
         task, error = answers[0].task, answers[0].error
         if task is None:
@@ -157,9 +156,7 @@ class Tasks:
                 "the service does not take tasks", hint="it starts or stops; try again"
             )
         if len(wanted) > MAX_SUBMISSIONS:
-            raise TooMany(
-                f"{len(wanted)} links at once", hint=f"at most {MAX_SUBMISSIONS}"
-            )
+            raise TooMany(f"{len(wanted)} links at once", hint=f"at most {MAX_SUBMISSIONS}")
         if key is not None and (known := await self._store.by_key(caller.user, key)):
             return [Submitted(index, task) for index, task in enumerate(known)]
         await self._check_quota(caller.user)
@@ -201,13 +198,9 @@ class Tasks:
     ) -> Task:
         source = wanted.source.strip()
         if not source or len(source) > 4_000_000 or any(ord(c) < 32 for c in source):
-            raise InvalidInput(
-                "a source is one line of text", hint="a link, a magnet, remote:path"
-            )
+            raise InvalidInput("a source is one line of text", hint="a link, a magnet, remote:path")
         if wanted.options.limit is not None and wanted.options.limit < 1:
-            raise InvalidInput(
-                f"a limit of {wanted.options.limit} bytes a second moves nothing"
-            )
+            raise InvalidInput(f"a limit of {wanted.options.limit} bytes a second moves nothing")
         check_local_name(wanted.options.name)
         destination = wanted.to or self._default_destination
         steps = self._planner.check(source, destination, wanted.options, wanted.steps)
@@ -244,9 +237,7 @@ class Tasks:
             seen.add(mark)
             return
         raise Duplicate(
-            f"task {same} does the same already"
-            if same
-            else "the same link is there twice",
+            f"task {same} does the same already" if same else "the same link is there twice",
             hint="ask for it again with again=true",
             **({"task": same} if same else {}),
         )
@@ -256,9 +247,7 @@ class Tasks:
         for receipt in await self._store.receipts(task.source, 1):
             earlier = await self._store.get(receipt.task)
             if earlier is not None and earlier.user == task.user:
-                task.note = (
-                    f"was delivered before, to {receipt.path} (task {receipt.task})"
-                )
+                task.note = f"was delivered before, to {receipt.path} (task {receipt.task})"
 
     async def _check_quota(self, user: str) -> None:
         if self._daily_bytes is None:
@@ -273,18 +262,14 @@ class Tasks:
     async def plan(self, caller: Caller, wanted: Submission) -> dict[str, Any]:
         """What a submission would do: name, size, files, disk, stages. Nothing is stored."""
         caller.require(Scope.OPERATE)
-        task = self._task(
-            caller, msgspec.structs.replace(wanted, again=True), None, 0, set()
-        )
+        task = self._task(caller, msgspec.structs.replace(wanted, again=True), None, 0, set())
         return describe(await self._planner.route(task), task)
 
     async def show(self, caller: Caller, task_id: str) -> TaskView:
         """One task."""
         task = self._scheduler.live(task_id) or await self._store.get(task_id)
         if task is None or not self._may_see(caller, task):
-            raise NotFound(
-                f"there is no task {task_id!r}", hint="mltb list shows those there are"
-            )
+            raise NotFound(f"there is no task {task_id!r}", hint="mltb list shows those there are")
         return TaskView(task, self._runner.snapshot().get(task_id))
 
     async def wait(
@@ -309,9 +294,7 @@ class Tasks:
         finally:
             stop()
 
-    async def list(
-        self, caller: Caller, query: TaskQuery
-    ) -> tuple[TaskPage, dict[str, Progress]]:
+    async def list(self, caller: Caller, query: TaskQuery) -> tuple[TaskPage, dict[str, Progress]]:
         """A page of tasks, and the progress of those on it that run."""
         page = await self._store.page(self._own(caller, query))
         progress = self._runner.snapshot()
@@ -321,9 +304,7 @@ class Tasks:
 
     async def count(self, caller: Caller) -> dict[TaskState, int]:
         """How many tasks are in each state."""
-        return await self._store.count(
-            None if caller.scope is Scope.ADMIN else caller.user
-        )
+        return await self._store.count(None if caller.scope is Scope.ADMIN else caller.user)
 
     async def cancel(self, caller: Caller, task_id: str) -> Task:
         """End a task; nothing of it is left."""
@@ -345,15 +326,11 @@ class Tasks:
         await self._mine(caller, task_id)
         return await self._scheduler.retry(task_id)
 
-    async def select(
-        self, caller: Caller, task_id: str, indexes: Sequence[int]
-    ) -> Task:
+    async def select(self, caller: Caller, task_id: str, indexes: Sequence[int]) -> Task:
         """Choose the files of a task that awaits it."""
         await self._mine(caller, task_id)
         if not indexes or any(index < 0 for index in indexes):
-            raise InvalidInput(
-                "a selection names at least one file, by its index from 0"
-            )
+            raise InvalidInput("a selection names at least one file, by its index from 0")
         return await self._scheduler.select(task_id, sorted(set(indexes)))
 
     async def prioritise(
@@ -375,9 +352,7 @@ class Tasks:
         await self._store.delete([task_id])
         self._hub.publish(events.TaskRemoved(self._clock.now(), task.id, task.user))
 
-    async def receipts(
-        self, caller: Caller, source: str | None, limit: int
-    ) -> Sequence[Receipt]:
+    async def receipts(self, caller: Caller, source: str | None, limit: int) -> Sequence[Receipt]:
         """The newest receipts (admins), of one source or of all."""
         caller.require(Scope.ADMIN)
         return await self._store.receipts(source, limit)
@@ -429,9 +404,7 @@ class Tokens:
     async def revoke(self, token_id: str) -> None:
         """End a token; NotFound where there is none."""
         if not await self._store.delete_token(token_id):
-            raise NotFound(
-                f"there is no token {token_id!r}", hint="mltb token list shows them"
-            )
+            raise NotFound(f"there is no token {token_id!r}", hint="mltb token list shows them")
         self._known.clear()
 
     async def authenticate(self, secret: str | None) -> Caller:
@@ -447,16 +420,12 @@ class Tokens:
             token = await self._store.find_token(digest)
             if token is None:
                 self._known.pop(digest, None)
-                raise Unauthenticated(
-                    "the token is unknown", hint="it was revoked, or mistyped"
-                )
+                raise Unauthenticated("the token is unknown", hint="it was revoked, or mistyped")
             self._known[digest] = known = (now, token)
             await self._store.touch_token(token.id, now)
         token = known[1]
         if token.expires_at is not None and token.expires_at <= now:
-            raise Unauthenticated(
-                "the token is expired", hint="mltb token create makes a new one"
-            )
+            raise Unauthenticated("the token is expired", hint="mltb token create makes a new one")
         return Caller(token.user, Scope[token.scope.upper()], token.id)
 
 

@@ -65,7 +65,8 @@ def _rule(text: str) -> Rule:
     if found is None:
         raise InvalidInput(
             f"{text!r} is not a rule of a timetable",
-            hint="write [days] HH:MM-HH:MM RATE, such as 'Mon-Fri 08:00-18:00 2M' or '22:00-06:00 off'",
+            hint="write [days] HH:MM-HH:MM RATE, such as 'Mon-Fri 08:00-18:00 2M' "
+            "or '22:00-06:00 off'",
         )
     start = _minute(text, found["h1"], found["m1"])
     end = _minute(text, found["h2"], found["m2"])
@@ -106,9 +107,7 @@ def _rate(text: str, value: str) -> int | None:
     except ValueError:
         raise InvalidInput(f"{value!r} in {text!r} is not a rate") from None
     if rate < 1:
-        raise InvalidInput(
-            f"{value!r} in {text!r} is not a rate", hint="'off' lifts the limit"
-        )
+        raise InvalidInput(f"{value!r} in {text!r} is not a rate", hint="'off' lifts the limit")
     return rate
 
 

@@ -6,9 +6,7 @@ import secrets
 import threading
 import time
 
-_ALPHABET = (
-    "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, in order, lower case
-)
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, in order, lower case
 _RANDOM_BITS = 32
 
 
@@ -24,9 +22,8 @@ class IdSource:
         self._lock = threading.Lock()
 
     def __call__(self) -> str:
-        fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(
-            _RANDOM_BITS
-        )
+        """The next identifier."""
+        fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
         with self._lock:
             self._last = fresh if fresh > self._last else self._last + 1
             value = self._last

@@ -67,7 +67,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 @dataclass(slots=True)
 class FetchJob:
     """One fetch. ``directory`` exists, belongs to this job alone and holds what an earlier attempt
-    left; the result must lie in it. ``limit`` (bytes a second) may be changed by ``set_limit``."""
+    left; the result must lie in it. ``limit`` (bytes a second) may be changed by ``set_limit``.
+    """
 
     id: str
     source: str
@@ -115,7 +116,8 @@ class DeliverJob:
 @dataclass(slots=True)
 class Delivered:
     """Where the files are. ``files`` have paths relative to ``root``; ``path`` is the file, or the
-    folder, as a user would write it (an absolute path or ``remote:path``)."""
+    folder, as a user would write it (an absolute path or ``remote:path``).
+    """
 
     root: str
     path: str

@@ -77,7 +77,8 @@ class Queue:
 
     def take(self, now: float) -> Entry | None:
         """The task to start at time ``now``, which counts as running from here on; None where no
-        task is due or the limits are reached."""
+        task is due or the limits are reached.
+        """
         self._ripen(now)
         entry = self._next_forced() or self._next_fair()
         if entry is None:

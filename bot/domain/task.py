@@ -36,15 +36,11 @@ _S = TaskState
 #: Finished: nothing runs and nothing will, unless somebody asks for a retry.
 FINAL = frozenset({_S.DONE, _S.FAILED, _S.CANCELLED})
 #: Holding one of the ``MAX_ACTIVE`` places.
-ACTIVE = frozenset(
-    {_S.PROBING, _S.RUNNING, _S.PROCESSING, _S.DELIVERING, _S.VERIFYING, _S.SEEDING}
-)
+ACTIVE = frozenset({_S.PROBING, _S.RUNNING, _S.PROCESSING, _S.DELIVERING, _S.VERIFYING, _S.SEEDING})
 #: Waiting for a place (``retrying`` waits for its time as well).
 WAITING = frozenset({_S.QUEUED, _S.RETRYING})
 
-_STAGES = frozenset(
-    {_S.RUNNING, _S.PROCESSING, _S.DELIVERING, _S.VERIFYING, _S.SEEDING}
-)
+_STAGES = frozenset({_S.RUNNING, _S.PROCESSING, _S.DELIVERING, _S.VERIFYING, _S.SEEDING})
 _ENDS = frozenset({_S.FAILED, _S.CANCELLED, _S.PAUSED, _S.RETRYING, _S.QUEUED})
 
 #: The table of legal moves. ``queued`` from an active state is what a restart does.
@@ -52,8 +48,7 @@ MOVES: dict[TaskState, frozenset[TaskState]] = {
     _S.QUEUED: _STAGES | {_S.PROBING, _S.PAUSED, _S.CANCELLED, _S.FAILED},
     _S.PROBING: _STAGES | _ENDS | {_S.AWAITING_SELECTION},
     _S.AWAITING_SELECTION: frozenset({_S.QUEUED, _S.PAUSED, _S.CANCELLED, _S.FAILED}),
-    _S.RUNNING: _ENDS
-    | {_S.PROCESSING, _S.DELIVERING, _S.VERIFYING, _S.AWAITING_SELECTION},
+    _S.RUNNING: _ENDS | {_S.PROCESSING, _S.DELIVERING, _S.VERIFYING, _S.AWAITING_SELECTION},
     _S.PROCESSING: _ENDS | {_S.PROCESSING, _S.DELIVERING},
     _S.DELIVERING: _ENDS | {_S.VERIFYING, _S.DONE},
     _S.VERIFYING: _ENDS | {_S.SEEDING, _S.DELIVERING, _S.DONE},
@@ -139,9 +134,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 1
 
     @classmethod
-    def of(
-        cls, error: TransferError, *, stage: str, at: float, attempt: int
-    ) -> Failure:
+    def of(cls, error: TransferError, *, stage: str, at: float, attempt: int) -> Failure:
         """The record of ``error``, met in ``stage`` at time ``at`` in its ``attempt``-th try."""
         return cls(
             code=error.code,

@@ -45,9 +45,7 @@ class Governor:
 
     def apply(self) -> Mapping[str, int | None]:
         """Set the limit of each engine once; what was set, by engine."""
-        limit = self._timetable.limit(
-            datetime.fromtimestamp(self._clock.now()).astimezone()
-        )
+        limit = self._timetable.limit(datetime.fromtimestamp(self._clock.now()).astimezone())
         speeds = {engine.name: _speed(engine) for engine in self._engines}
         if limit is None:
             parts: dict[str, int | None] = dict.fromkeys(speeds, None)

@@ -71,6 +71,4 @@ def _canonical(source: str) -> str:
         return source
     userinfo, at, host = parts.netloc.rpartition("@")
     netloc = f"{userinfo}{at}{host.lower()}"
-    return urlunsplit(
-        (parts.scheme.lower(), netloc, parts.path or "/", parts.query, "")
-    )
+    return urlunsplit((parts.scheme.lower(), netloc, parts.path or "/", parts.query, ""))

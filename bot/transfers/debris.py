@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 class Debris:
     """``roots`` are the directories in which workspaces may lie; a failed task keeps its files for
-    ``keep_partial`` seconds."""
+    ``keep_partial`` seconds.
+    """
 
     def __init__(
         self,
@@ -40,7 +41,8 @@ class Debris:
 
     async def clear(self, task: Task) -> None:
         """Remove everything that a task which is final and not done left, here and at its
-        destination. What a remote does not let go of now stays in the log."""
+        destination. What a remote does not let go of now stays in the log.
+        """
         await self._undeliver(task)
         if task.workspace is not None:
             await files.remove(Path(task.workspace))
@@ -77,9 +79,7 @@ class Debris:
             engine = self._engines.named(stage.name)
             await engine.discard(deliver_job(task, stage, _nothing), delivered)
         except TransferError as error:
-            log.warning(
-                "task %s: its half delivery could not be removed: %s", task.id, error
-            )
+            log.warning("task %s: its half delivery could not be removed: %s", task.id, error)
 
 
 async def _nothing(token: dict[str, Any]) -> None:

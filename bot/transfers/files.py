@@ -45,9 +45,7 @@ async def complete(directory: Path, files: Sequence[FileEntry]) -> bool:
 
 def _complete(directory: Path, files: Sequence[FileEntry]) -> bool:
     try:
-        return all(
-            (directory / file.path).lstat().st_size == file.size for file in files
-        )
+        return all((directory / file.path).lstat().st_size == file.size for file in files)
     except OSError:
         return False
 

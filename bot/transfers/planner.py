@@ -20,7 +20,8 @@ VIA_DISK, STREAMED, REMOTE_COPY = "disk", "stream", "remote-copy"
 @dataclass(frozen=True, slots=True)
 class Route:
     """What the planner decided. ``disk`` is the bytes that the work takes at most, None if unknown;
-    ``workspace`` is the directory (not yet made) in which it happens."""
+    ``workspace`` is the directory (not yet made) in which it happens.
+    """
 
     plan: Plan
     way: str
@@ -114,17 +115,9 @@ class Planner:
         options = task.options
         if task.steps:
             return VIA_DISK
-        if (
-            isinstance(fetcher, Transferer)
-            and fetcher is deliverer
-            and options.stream is not False
-        ):
+        if isinstance(fetcher, Transferer) and fetcher is deliverer and options.stream is not False:
             return REMOTE_COPY
-        if (
-            not _can_stream(fetcher, deliverer)
-            or options.stream is False
-            or options.checksum
-        ):
+        if not _can_stream(fetcher, deliverer) or options.stream is False or options.checksum:
             return VIA_DISK
         if len(plan.files) > 1:
             return VIA_DISK
@@ -132,17 +125,13 @@ class Planner:
         crowded = plan.size is not None and plan.size > available
         return STREAMED if options.stream or small or crowded else VIA_DISK
 
-    def _stages(
-        self, task: Task, fetcher: Engine, deliverer: Engine, way: str
-    ) -> list[Stage]:
+    def _stages(self, task: Task, fetcher: Engine, deliverer: Engine, way: str) -> list[Stage]:
         deliver = Stage(StageKind.DELIVER, deliverer.name, {"way": way})
         verify = Stage(StageKind.VERIFY, deliverer.name)
         if way != VIA_DISK:
             deliver.params["from"] = fetcher.name
             return [deliver, verify]
-        steps = [
-            Stage(StageKind.STEP, spec.name, dict(spec.params)) for spec in task.steps
-        ]
+        steps = [Stage(StageKind.STEP, spec.name, dict(spec.params)) for spec in task.steps]
         stages = [Stage(StageKind.FETCH, fetcher.name), *steps, deliver, verify]
         if fetcher.capabilities.seeds and self._wants_seeding(task.options):
             deliver.params["keep"] = True
@@ -174,9 +163,7 @@ def describe(route: Route, task: Task) -> dict[str, Any]:
         "size": plan.size,
         "is_estimate": plan.is_estimate,
         "resumable": plan.resumable,
-        "files": [
-            {"index": f.index, "path": f.path, "size": f.size} for f in plan.files
-        ],
+        "files": [{"index": f.index, "path": f.path, "size": f.size} for f in plan.files],
         "way": route.way,
         "stages": [stage.label for stage in route.stages],
         "disk": {
@@ -190,9 +177,7 @@ def describe(route: Route, task: Task) -> dict[str, Any]:
 
 def check_local_name(name: str | None) -> None:
     """PolicyRefused where a wished name is a path or hidden."""
-    if name is not None and (
-        not name.strip() or name[0] == "." or "/" in name or "\0" in name
-    ):
+    if name is not None and (not name.strip() or name[0] == "." or "/" in name or "\0" in name):
         raise PolicyRefused(
             f"{name[:80]!r} can't be a name",
             hint="a name has no '/' and does not begin with '.'",

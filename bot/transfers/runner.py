@@ -124,11 +124,7 @@ class Runner:
         task.workspace = str(route.workspace)
         await self._check_quota(task)
         options = task.options
-        if (
-            options.ask_selection
-            and options.select is None
-            and len(route.plan.files) > 1
-        ):
+        if options.ask_selection and options.select is None and len(route.plan.files) > 1:
             raise WaitForSelection
         await self._reserve(task, route.workspace, route.disk)
         task.stages = route.stages
@@ -145,19 +141,12 @@ class Runner:
         if stage is None or task.workspace is None:
             return
         source = source_stage(task, stage)
-        if (
-            stage.token is None
-            and source is not None
-            and stage.kind is not StageKind.VERIFY
-        ):
+        if stage.token is None and source is not None and stage.kind is not StageKind.VERIFY:
             directory = files.stage_directory(task.workspace, task.stages.index(source))
             if not await files.complete(directory, source.files):
                 for each in task.stages:
                     each.state, each.token, each.files = StageState.PENDING, None, []
-        if (
-            task.stages[0].kind is StageKind.FETCH
-            and task.stages[0].state is not StageState.DONE
-        ):
+        if task.stages[0].kind is StageKind.FETCH and task.stages[0].state is not StageState.DONE:
             await self._reserve(task, Path(task.workspace), task.size)
 
     async def _reserve(self, task: Task, workspace: Path, need: int | None) -> None:
@@ -261,9 +250,7 @@ class Runner:
             delivered = await self._stream(task, stage, engine, job)
         elif way == REMOTE_COPY:
             if not isinstance(engine, Transferer):
-                raise InternalFailure(
-                    f"the engine {engine.name} can't copy between remotes"
-                )
+                raise InternalFailure(f"the engine {engine.name} can't copy between remotes")
             delivered = await engine.transfer(
                 fetch_job(task, stage, self._checkpoint(task, stage)), job
             )
@@ -273,9 +260,7 @@ class Runner:
         stage.result = msgspec.to_builtins(delivered)
         task.size = sum(file.size for file in delivered.files)
 
-    async def _stream(
-        self, task: Task, stage: Stage, engine: Engine, job: DeliverJob
-    ) -> Delivered:
+    async def _stream(self, task: Task, stage: Stage, engine: Engine, job: DeliverJob) -> Delivered:
         fetcher = self._engines.named(str(stage.params["from"]))
         if not isinstance(fetcher, Streamer) or not isinstance(engine, StreamSink):
             raise InternalFailure(f"{fetcher.name} can't stream to {engine.name}")
@@ -284,9 +269,7 @@ class Runner:
             fetch_job(task, stage, self._checkpoint(task, stage))
         )
         async with contextlib.aclosing(_generator(chunks)) as source:
-            return await engine.deliver_stream(
-                job, task.name or task.id, task.size, source
-            )
+            return await engine.deliver_stream(job, task.name or task.id, task.size, source)
 
     async def _verify(self, task: Task, stage: Stage) -> None:
         engine = self._engines.named(stage.name)
@@ -311,9 +294,7 @@ class Runner:
             raise InternalFailure(f"the engine {engine.name} does not seed")
         await self._save(task)
         fetch = task.stages[0]
-        stage.result = await engine.seed(
-            fetch_job(task, fetch, self._checkpoint(task, fetch))
-        )
+        stage.result = await engine.seed(fetch_job(task, fetch, self._checkpoint(task, fetch)))
 
     async def _finish(self, task: Task) -> None:
         workspace = task.workspace
@@ -366,15 +347,9 @@ class Runner:
     def _checkpoint(self, task: Task, stage: Stage) -> Checkpoint:
         async def checkpoint(token: dict[str, Any]) -> None:
             stage.token = token
-            if (
-                stage.kind is StageKind.FETCH
-                and task.size is None
-                and token.get("size")
-            ):
+            if stage.kind is StageKind.FETCH and task.size is None and token.get("size"):
                 task.size = int(token["size"])
-                room = await self._space.claim(
-                    task.id, Path(task.workspace or "/"), task.size
-                )
+                room = await self._space.claim(task.id, Path(task.workspace or "/"), task.size)
                 if room is not None:
                     raise NoSpace(
                         f"the source has {task.size} bytes, and {room.available} are free",
@@ -392,13 +367,12 @@ class Runner:
         await self._store.save(task)
 
     def _moved(self, task: Task, before: TaskState) -> events.TaskMoved:
-        return events.TaskMoved(
-            self._clock.now(), task.id, task.user, before, task.state
-        )
+        return events.TaskMoved(self._clock.now(), task.id, task.user, before, task.state)
 
     def _move_soon(self, task: Task, state: TaskState) -> None:
         """Move, and store that without waiting: a crash before it is stored only means that the
-        restart finds an earlier state, from which the same work goes on."""
+        restart finds an earlier state, from which the same work goes on.
+        """
         before = task.state
         if before is state:
             return

@@ -1,4 +1,4 @@
-"""Gives tasks their turn, and deals with how each turn ends: done, failed, retried, paused, cancelled.
+"""Gives tasks their turn, and deals with how each ends: done, failed, retried, paused, cancelled.
 
 The scheduler owns every unfinished task in memory; the store is what survives. One task is changed
 by one coroutine at a time: by its turn while it runs, by the scheduler otherwise.
@@ -42,9 +42,7 @@ from bot.transfers.runner import Runner, WaitForRoom, WaitForSelection
 log = logging.getLogger(__name__)
 
 _ROOM_RETRY = 15.0  # seconds between two looks at a disk that was too full
-_MEMORY = (
-    10_000  # waiting tasks that are kept in memory whole; the others are read when due
-)
+_MEMORY = 10_000  # waiting tasks that are kept in memory whole; the others are read when due
 
 
 @dataclass(slots=True)
@@ -91,7 +89,8 @@ class Scheduler:
 
     async def start(self, *, restore: bool = True) -> int:
         """Begin to run tasks; the number that were restored. Without ``restore`` only tasks that
-        come from now on run, and what others left is not touched."""
+        come from now on run, and what others left is not touched.
+        """
         restored = await self._restore() if restore else 0
         self._open = True
         self._fill()
@@ -102,9 +101,7 @@ class Scheduler:
         self._open = False
         if self._timer is not None:
             self._timer.cancel()
-        handles = [
-            turn.handle for turn in self._turns.values() if turn.handle is not None
-        ]
+        handles = [turn.handle for turn in self._turns.values() if turn.handle is not None]
         for handle in handles:
             handle.cancel()
         await asyncio.gather(*handles, return_exceptions=True)
@@ -200,9 +197,7 @@ class Scheduler:
         """Choose the files of a task that awaits it."""
         task = await self._idle(task_id)
         if task.state is not TaskState.AWAITING_SELECTION:
-            raise IllegalMove(
-                f"task {task.id} is {task.state}; it does not await a selection"
-            )
+            raise IllegalMove(f"task {task.id} is {task.state}; it does not await a selection")
         task.options = msgspec.structs.replace(task.options, select=indexes)
         await self._queue_again(task)
         return task
@@ -213,9 +208,7 @@ class Scheduler:
         """Change the priority of an unfinished task, or force its start."""
         task = self.live(task_id) or await self._stored(task_id)
         if task.state in FINAL:
-            raise Conflict(
-                f"task {task.id} is {task.state}; its priority has no effect any more"
-            )
+            raise Conflict(f"task {task.id} is {task.state}; its priority has no effect any more")
         task.priority = task.priority if priority is None else priority
         task.force = task.force if force is None else force
         await self._store.save(task)
@@ -244,9 +237,7 @@ class Scheduler:
 
     async def _halt(self, task_id: str, state: TaskState) -> Task:
         """Bring the task to ``state``, whether it runs or waits."""
-        while (
-            turn := self._turns.get(task_id)
-        ) is not None and turn.handle is not None:
+        while (turn := self._turns.get(task_id)) is not None and turn.handle is not None:
             if turn.intent is None:
                 turn.intent = state
                 turn.handle.cancel()
@@ -303,15 +294,14 @@ class Scheduler:
 
     def _after(self, task_id: str, turn: _Turn, handle: asyncio.Task[None]) -> None:
         """A turn is over. A callback of its handle: a turn that is cancelled before its first
-        step runs no line of its own."""
+        step runs no line of its own.
+        """
         self._turns.pop(task_id, None)
         self._queue.release(task_id)
         if turn.task is not None and turn.task.state in FINAL:
             self._forget(task_id)
         if not handle.cancelled() and handle.exception() is not None:
-            log.error(
-                "task %s could not be stored", task_id, exc_info=handle.exception()
-            )
+            log.error("task %s could not be stored", task_id, exc_info=handle.exception())
         self._fill()
 
     async def _attempt(self, task: Task) -> None:
@@ -369,9 +359,7 @@ class Scheduler:
         task.failure = Failure.of(error, stage=label, at=now, attempt=attempt)
         delay = self._retry.delay(error, attempt, self._jitter())
         retry_at = None if delay is None else now + delay
-        await self._moved_to(
-            task, TaskState.FAILED if delay is None else TaskState.RETRYING
-        )
+        await self._moved_to(task, TaskState.FAILED if delay is None else TaskState.RETRYING)
         self._hub.publish(
             events.StageFailed(
                 now,

@@ -41,9 +41,7 @@ class DiskLedger:
     the disk already: they are gone from the free space, and must not be counted twice.
     """
 
-    def __init__(
-        self, reserve: int, written: Callable[[str], int], clock: Clock
-    ) -> None:
+    def __init__(self, reserve: int, written: Callable[[str], int], clock: Clock) -> None:
         self._reserve = reserve
         self._written = written
         self._clock = clock
@@ -62,7 +60,8 @@ class DiskLedger:
 
     async def claim(self, task: str, directory: Path, need: int) -> Room | None:
         """Reserve ``need`` bytes for ``task``; None when done, the room there is when it does not
-        fit. A second claim of one task replaces the first."""
+        fit. A second claim of one task replaces the first.
+        """
         room = await self.room(directory, but=task)
         if need > room.available:
             return room
@@ -92,4 +91,4 @@ def _measure(directory: Path) -> tuple[int, int, int]:
         directory = directory.parent
     figures = os.statvfs(directory)
     unit = figures.f_frsize
-    return os.stat(directory).st_dev, figures.f_blocks * unit, figures.f_bavail * unit
+    return directory.stat().st_dev, figures.f_blocks * unit, figures.f_bavail * unit

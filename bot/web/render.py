@@ -50,8 +50,7 @@ def task(view: TaskView) -> dict[str, Any]:
         "priority": of.priority,
         "force": of.force,
         "steps": [
-            msgspec.to_builtins(step) | {"params": _params(step.params)}
-            for step in of.steps
+            msgspec.to_builtins(step) | {"params": _params(step.params)} for step in of.steps
         ],
         "stages": [_stage(stage) for stage in of.stages],
         "progress": None if view.progress is None else progress(view.progress),
@@ -90,9 +89,7 @@ def receipt_(of: Receipt) -> dict[str, Any]:
         "source": source(of.source),
         "created_at": moment(of.created_at),
         "finished_at": moment(of.finished_at),
-        "files": [
-            {"path": f.path, "size": f.size, "sha256": f.sha256} for f in of.files
-        ],
+        "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in of.files],
     }
 
 
@@ -138,9 +135,7 @@ def _stage(of: Stage) -> dict[str, Any]:
 
 
 def _params(params: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: "***" if "password" in name else value for name, value in params.items()
-    }
+    return {name: "***" if "password" in name else value for name, value in params.items()}
 
 
 def _rounded(value: float | None) -> float | None:

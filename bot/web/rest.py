@@ -41,9 +41,7 @@ router = APIRouter(prefix="/api/v3", responses=_ERRORS)
 Viewer = Annotated[Caller, Depends(needs(Scope.VIEW))]
 Operator = Annotated[Caller, Depends(needs(Scope.OPERATE))]
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
-TaskId = Annotated[
-    str, Path(pattern="^[0-9a-z]{1,32}$", description="The id of a task.")
-]
+TaskId = Annotated[str, Path(pattern="^[0-9a-z]{1,32}$", description="The id of a task.")]
 Key = Annotated[
     str | None,
     Header(
@@ -84,9 +82,7 @@ async def submit(
     return _task(await tasks.submit(caller, body.submission(), key=key), 201)
 
 
-@router.post(
-    "/tasks/batch", status_code=201, response_model=schemas.BatchOut, tags=["tasks"]
-)
+@router.post("/tasks/batch", status_code=201, response_model=schemas.BatchOut, tags=["tasks"])
 async def submit_batch(
     body: schemas.BatchIn, caller: Operator, tasks: Service, key: Key = None
 ) -> Response:
@@ -95,15 +91,11 @@ async def submit_batch(
     answers = await tasks.submit_many(caller, wanted, key=key)
     accepted = sum(answer.task is not None for answer in answers)
     items = [render.submitted(answer) for answer in answers]
-    return _json(
-        {"items": items, "accepted": accepted, "refused": len(items) - accepted}, 201
-    )
+    return _json({"items": items, "accepted": accepted, "refused": len(items) - accepted}, 201)
 
 
 @router.post("/plan", response_model=schemas.PlanOut, tags=["tasks"])
-async def plan(
-    body: schemas.SubmissionIn, caller: Operator, tasks: Service
-) -> Response:
+async def plan(body: schemas.SubmissionIn, caller: Operator, tasks: Service) -> Response:
     """Say what a submission would do, without doing it."""
     found = await tasks.plan(caller, body.submission())
     return _json({**found, "source": render.source(found["source"])})
@@ -116,9 +108,7 @@ async def page(
     state: Annotated[list[TaskState], Query(description="Any of these states.")] = [],  # noqa: B006
     engine: Annotated[str | None, Query(max_length=50)] = None,
     user: Annotated[str | None, Query(max_length=100)] = None,
-    text: Annotated[
-        str | None, Query(max_length=200, description="In name or source.")
-    ] = None,
+    text: Annotated[str | None, Query(max_length=200, description="In name or source.")] = None,
     since: datetime | None = None,
     until: datetime | None = None,
     sort: Literal["created", "updated", "size", "name", "priority"] = "created",
@@ -147,9 +137,7 @@ async def page(
 @router.get("/tasks/counts", response_model=dict[TaskState, int], tags=["tasks"])
 async def counts(caller: Viewer, tasks: Service) -> Response:
     """How many tasks are in each state."""
-    return _json(
-        {str(state): count for state, count in (await tasks.count(caller)).items()}
-    )
+    return _json({str(state): count for state, count in (await tasks.count(caller)).items()})
 
 
 @router.get("/tasks/{task_id}", response_model=schemas.TaskOut, tags=["tasks"])
@@ -157,12 +145,8 @@ async def show(
     task_id: TaskId,
     caller: Viewer,
     tasks: Service,
-    wait: Annotated[
-        float, Query(ge=0, le=60, description="Seconds to wait for a change.")
-    ] = 0,
-    version: Annotated[
-        int | None, Query(ge=0, description="Wait for a newer one.")
-    ] = None,
+    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a change.")] = 0,
+    version: Annotated[int | None, Query(ge=0, description="Wait for a newer one.")] = None,
 ) -> Response:
     """One task; with ``wait`` as soon as it is final, or newer than ``version``."""
     return _json(render.task(await tasks.wait(caller, task_id, wait, version)))
@@ -233,12 +217,8 @@ async def list_tokens(caller: Admin, tokens: TokenService) -> Response:
     return _json([_token(token) for token in await tokens.list()])
 
 
-@router.post(
-    "/tokens", status_code=201, response_model=schemas.NewTokenOut, tags=["tokens"]
-)
-async def create_token(
-    body: schemas.TokenIn, caller: Admin, tokens: TokenService
-) -> Response:
+@router.post("/tokens", status_code=201, response_model=schemas.NewTokenOut, tags=["tokens"])
+async def create_token(body: schemas.TokenIn, caller: Admin, tokens: TokenService) -> Response:
     """Make a token; its secret is in this answer and nowhere else."""
     secret, token = await tokens.create(
         body.name, Scope[body.scope.upper()], user=body.user, lifetime=body.lifetime
@@ -247,9 +227,7 @@ async def create_token(
 
 
 @router.delete("/tokens/{token_id}", status_code=204, tags=["tokens"])
-async def revoke_token(
-    token_id: TaskId, caller: Admin, tokens: TokenService
-) -> Response:
+async def revoke_token(token_id: TaskId, caller: Admin, tokens: TokenService) -> Response:
     """End a token."""
     await tokens.revoke(token_id)
     return Response(status_code=204)

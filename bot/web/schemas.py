@@ -21,56 +21,38 @@ class _In(BaseModel):
 class StepIn(_In):
     """A step between fetching and delivering."""
 
-    name: str = Field(
-        description="Name of the step, such as extract or zip.", examples=["extract"]
-    )
-    params: dict[str, Any] = Field(
-        {}, description="Its parameters.", examples=[{"password": "x"}]
-    )
+    name: str = Field(description="Name of the step, such as extract or zip.", examples=["extract"])
+    params: dict[str, Any] = Field({}, description="Its parameters.", examples=[{"password": "x"}])
 
 
 class OptionsIn(_In):
     """How the source is to be fetched and delivered."""
 
-    name: Annotated[str, Field(max_length=255)] | None = Field(
-        None, description="Another name."
-    )
-    headers: dict[str, str] = Field(
-        {}, description="Request headers for HTTP.", max_length=64
-    )
+    name: Annotated[str, Field(max_length=255)] | None = Field(None, description="Another name.")
+    headers: dict[str, str] = Field({}, description="Request headers for HTTP.", max_length=64)
     username: str | None = Field(None, description="User name at the source.")
-    password: str | None = Field(
-        None, description="Password at the source; never shown again."
-    )
+    password: str | None = Field(None, description="Password at the source; never shown again.")
     checksum: str | None = Field(
         None,
         pattern=r"^(md5|sha1|sha256|sha512):[0-9A-Fa-f]{32,128}$",
         description="What the fetched file must have, such as sha256:HEX.",
     )
-    limit: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Bytes a second."
-    )
+    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Bytes a second.")
     segments: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None, description="Connections for one file; left out, as many as pay."
     )
     select: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, description="Indexes of the wanted files of a torrent or playlist."
     )
-    ask_selection: bool = Field(
-        False, description="Stop after planning, until files are chosen."
-    )
+    ask_selection: bool = Field(False, description="Stop after planning, until files are chosen.")
     quality: str | None = Field(
         None,
         max_length=200,
         description="best, 1080p, audio, or a format expression of yt-dlp.",
     )
     playlist: bool = Field(False, description="Take the whole playlist.")
-    engine: str | None = Field(
-        None, description="This engine and no other.", examples=["ytdlp"]
-    )
-    engine_options: dict[str, Any] = Field(
-        {}, description="Options of the engine, allow-listed."
-    )
+    engine: str | None = Field(None, description="This engine and no other.", examples=["ytdlp"])
+    engine_options: dict[str, Any] = Field({}, description="Options of the engine, allow-listed.")
     stream: bool | None = Field(
         None,
         description="Pass the disk by (to a remote); left out, the planner chooses.",
@@ -81,9 +63,7 @@ class OptionsIn(_In):
     seed_ratio: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Seed to this ratio."
     )
-    seed_seconds: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Seed so long."
-    )
+    seed_seconds: Annotated[float, Field(ge=0)] | None = Field(None, description="Seed so long.")
 
 
 class SubmissionIn(_In):
@@ -101,14 +81,12 @@ class SubmissionIn(_In):
         description="An absolute directory under LOCAL_ROOTS, or remote:path. "
         "Left out, DOWNLOAD_DIR.",
     )
-    options: OptionsIn = Field(default_factory=lambda: OptionsIn())
+    options: OptionsIn = OptionsIn()
     steps: list[StepIn] = Field([], max_length=16)
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
     start_at: datetime | None = Field(None, description="Not before this time.")
     force: bool = Field(False, description="Start at once, past the limits (admins).")
-    again: bool = Field(
-        False, description="Also when an unfinished task does the same."
-    )
+    again: bool = Field(False, description="Also when an unfinished task does the same.")
 
     def submission(self) -> Submission:
         """The same for the services."""
@@ -133,18 +111,14 @@ class BatchIn(_In):
 class SelectIn(_In):
     """The chosen files."""
 
-    files: list[Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, description="Their indexes."
-    )
+    files: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="Their indexes.")
 
 
 class ChangeIn(_In):
     """What can be changed of an unfinished task."""
 
     priority: int | None = Field(None, ge=-100, le=100)
-    force: bool | None = Field(
-        None, description="Start at once, past the limits (admins)."
-    )
+    force: bool | None = Field(None, description="Start at once, past the limits (admins).")
 
 
 class ProgressOut(BaseModel):
@@ -245,9 +219,7 @@ class TaskPageOut(BaseModel):
     """A page of tasks."""
 
     items: list[TaskOut]
-    cursor: str | None = Field(
-        description="Give it back for the next page; null on the last."
-    )
+    cursor: str | None = Field(description="Give it back for the next page; null on the last.")
 
 
 class ProblemOut(BaseModel):

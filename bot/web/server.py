@@ -23,7 +23,7 @@ MAX_BODY = 64 * 1024 * 1024
 _PROBLEM = "application/problem+json"
 
 
-class BodyTooLarge(RequestError):
+class BodyTooLargeError(RequestError):
     """The body of a request is larger than what is read."""
 
     code = "body_too_large"
@@ -57,9 +57,7 @@ def _add_health(app: FastAPI) -> None:
     @app.get(
         "/readyz",
         response_model=schemas.HealthOut,
-        responses={
-            503: {"model": schemas.HealthOut, "description": "It does not take work."}
-        },
+        responses={503: {"model": schemas.HealthOut, "description": "It does not take work."}},
         tags=["health"],
     )
     async def readyz(request: Request) -> Response:
@@ -68,9 +66,7 @@ def _add_health(app: FastAPI) -> None:
         return _answer({"status": reason or "ready"}, 503 if reason else 200)
 
 
-def _answer(
-    content: object, status: int = 200, media: str = "application/json"
-) -> Response:
+def _answer(content: object, status: int = 200, media: str = "application/json") -> Response:
     return Response(msgspec.json.encode(content), status, media_type=media)
 
 
@@ -112,9 +108,7 @@ def _add_errors(app: FastAPI) -> None:
 async def _fault(request: Request, error: Exception) -> Response:
     """A fault of the program: the caller gets an id that finds the log line, and no more."""
     reference = secrets.token_hex(6)
-    log.error(
-        "fault %s in %s %s", reference, request.method, request.url.path, exc_info=error
-    )
+    log.error("fault %s in %s %s", reference, request.method, request.url.path, exc_info=error)
     return _problem(
         MltbError(
             "a fault of the service",
@@ -136,9 +130,7 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = BodyTooLarge(
-            "the body is too large", hint=f"at most {self._limit} bytes"
-        )
+        error = BodyTooLargeError("the body is too large", hint=f"at most {self._limit} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
             await _problem(error)(scope, receive, send)
