@@ -33,7 +33,7 @@ coverage: $(VENV)/.dev $(VENV)/.project ## Run the tests and fail under 90 % of 
 lint: $(VENV)/.dev $(VENV)/.project ## Check style, format, types and installed versions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy
+	$(BIN)/mypy bot tests $(if $(wildcard benchmarks/*.py),benchmarks)
 	$(BIN)/python -m pip check
 
 fmt: $(VENV)/.dev ## Put the code in its format
@@ -55,10 +55,10 @@ LOCK = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --uni
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-config
 
 lock: $(VENV)/.uv ## Write the lock files anew, keeping the versions that still fit
-	$(LOCK) $(UPGRADE) pyproject.toml --group build --output-file requirements.lock
-	$(LOCK) $(UPGRADE) pyproject.toml --group dev --constraints requirements.lock \
+	@$(LOCK) $(UPGRADE) pyproject.toml --group build --output-file requirements.lock
+	@$(LOCK) $(UPGRADE) pyproject.toml --group dev --constraints requirements.lock \
 		--output-file requirements-dev.lock
-	echo uv | $(LOCK) $(UPGRADE) - --no-annotate --output-file requirements-uv.lock
+	@echo uv | $(LOCK) $(UPGRADE) - --no-annotate --output-file requirements-uv.lock
 
 upgrade: UPGRADE := --upgrade
 upgrade: lock ## Write the lock files anew with the newest versions
@@ -111,6 +111,7 @@ define install
 	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode \
 		--python $(BIN)/python --requirement $(1); then :; \
 else \
+	echo "Installing with pip; this takes a little longer"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		--require-hashes --requirement $(1) && \
 	{ $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true; }; \
