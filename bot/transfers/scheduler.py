@@ -22,6 +22,7 @@ from bot.domain.retry import RetryPolicy
 from bot.domain.task import (
     ACTIVE,
     FINAL,
+    WAITING,
     Failure,
     StageState,
     Task,
@@ -87,7 +88,7 @@ class Scheduler:
 
     # Life
 
-    async def start(self, *, restore: bool = True) -> int:
+    async def start(self, *, run_restored: bool = True) -> int:
         """Begin to run tasks; the number that were restored. Without ``restore`` only tasks that
         come from now on run, and what others left is not touched.
         """
@@ -106,14 +107,14 @@ class Scheduler:
             handle.cancel()
         await asyncio.gather(*handles, return_exceptions=True)
 
-    async def _restore(self) -> int:
+    async def _restore(self, *, run: bool) -> int:
         tasks = await self._store.unfinished()
         for task in tasks:
             if task.state in ACTIVE:
                 # A restart is no failure: the stage goes on from its token, the try counts once.
                 task.move(TaskState.QUEUED, at=self._clock.now())
             self._books.enter(task)
-            if task.state in {TaskState.QUEUED, TaskState.RETRYING}:
+            if task.state in WAITING and run:
                 self._wait(task, not_before=task.start_at or 0.0)
         return len(tasks)
 
@@ -212,7 +213,7 @@ class Scheduler:
         task.priority = task.priority if priority is None else priority
         task.force = task.force if force is None else force
         await self._store.save(task)
-        if task_id in self._queue:
+        if task.state in WAITING and task_id not in self._turns:
             entry = self._entry(task, 0.0 if force else task.start_at or 0.0)
             self._queue.put(entry)
             self._fill()
