@@ -1,0 +1,116 @@
+"""The tables, as they are after the newest revision in ``migrations``.
+
+Times are UNIX seconds, sizes are bytes. What a query filters or sorts by has a column; the rest of
+a task or a receipt is JSON in ``body`` (see ``rows``).
+
+Every order of a page has one index that begins with the sorted column and ``seq`` and holds every
+filter as well, so that a page is found by walking that index alone, however rare its matches are.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from bot.domain.task import FINAL
+
+#: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
+REVISIONS = ("0001",)
+
+#: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
+TEXT_INDEX = "tasks_text"
+
+#: The column of each order that ``TaskQuery.sort`` can name.
+SORTS = {
+    "created": "created_at",
+    "updated": "updated_at",
+    "size": "size",
+    "name": "name_key",
+    "priority": "priority",
+}
+
+metadata = sa.MetaData()
+
+_FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
+#: Matches the partial index ``tasks_unfinished``: a query must use these very words.
+UNFINISHED = f"state NOT IN ({_FINAL})"
+
+# Compared byte by byte in both databases, so that one order and one cursor fit them both.
+_BYTEWISE = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+_KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("seq", _KEY, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("engine", sa.Text),
+    sa.Column("name", sa.Text),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    # -1 where it is not known: a NULL has no place in an order that a cursor goes on from.
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("priority", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Column("start_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    # The idempotency key of the submission, and which of its tasks this one is.
+    sa.Column("key", sa.Text),
+    sa.Column("position", sa.Integer),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    # The first characters of the name without case, to sort by.
+    sa.Column("name_key", _BYTEWISE, nullable=False),
+    # Name and source without case, to look for text in.
+    sa.Column("search", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+for _name, _column in SORTS.items():
+    _held = [tasks.c[_column], tasks.c.seq, tasks.c.state, tasks.c.user, tasks.c.engine]
+    _held += [] if _column == "created_at" else [tasks.c.created_at]
+    sa.Index(f"tasks_by_{_name}", *_held)
+sa.Index("tasks_by_state", tasks.c.state, tasks.c.user)
+sa.Index(
+    "tasks_unfinished",
+    tasks.c.created_at,
+    tasks.c.seq,
+    sqlite_where=sa.text(UNFINISHED),
+    postgresql_where=sa.text(UNFINISHED),
+)
+sa.Index("tasks_by_key", tasks.c.user, tasks.c.key, tasks.c.position, unique=True)
+
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    # No foreign key: a receipt outlives its task.
+    sa.Column("task", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    # A digest of the source: a magnet link can be longer than an index of PostgreSQL takes.
+    sa.Column("source_key", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("path", sa.Text),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text),
+    sa.Column("finished_at", sa.Double, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+sa.Index("receipts_by_source", receipts.c.source_key, receipts.c.finished_at)
+sa.Index("receipts_by_time", receipts.c.finished_at)
+sa.Index("receipts_by_user", receipts.c.user, receipts.c.finished_at, receipts.c.size)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double),
+    sa.Column("last_used_at", sa.Double),
+    # The SHA-256 of the secret, which is stored nowhere.
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+)
