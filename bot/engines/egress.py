@@ -46,6 +46,31 @@ _REFUSED: tuple[Network, ...] = tuple(
     )
 )
 
+#: The policy without what the operator allows, for programs that filter by ranges: what is
+#: unicast at all, and in it what is refused. IPv6 forms that carry an IPv4 address are refused but
+#: for the NAT64 prefix, which stands for the IPv4 internet where there is no other way to it.
+_V4_RANGES: tuple[str, ...] = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/3",
+)
+_V6_UNICAST = "2000::/3"
+_V6_RANGES: tuple[str, ...] = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+#: Where IPv6 addresses carry an IPv4 address in their last four bytes: mapped and NAT64.
+_CARRIERS = (ipaddress.IPv6Address("::ffff:0:0"), ipaddress.IPv6Address("64:ff9b::"))
+
 
 class EgressPolicy:
     """Says whether an address may be connected to.
@@ -107,6 +132,27 @@ class EgressPolicy:
             address.is_global and not address.is_multicast and not address.is_reserved
         )
 
+    def rules(self) -> list[tuple[Network, bool]]:
+        """The policy for a program that filters by itself: networks, and whether each is let
+        through. A later rule wins over an earlier one.
+
+        Never wider than ``allows``; narrower for hosts that are allowed by name, which addresses
+        can't express, and for some IPv6 forms that carry an IPv4 address.
+        """
+        v4 = [(ipaddress.IPv4Network(text), False) for text in _V4_RANGES]
+        v6: list[tuple[Network, bool]] = [
+            (ipaddress.IPv6Network("::/0"), False),
+            (ipaddress.IPv6Network(_V6_UNICAST), True),
+            (_NAT64[0], True),
+            *((ipaddress.IPv6Network(text), False) for text in _V6_RANGES),
+        ]
+        v6 += [(form, False) for network, _ in v4 for form in _carried(network)]
+        rules = [*v4, *v6, *((network, True) for network in self._networks)]
+        for network in self._networks:
+            if isinstance(network, ipaddress.IPv4Network):
+                rules += [(form, True) for form in _carried(network)]
+        return rules
+
     def check(self, address: str, host: str | None = None) -> None:
         """PolicyRefused unless ``allows``."""
         if not self.allows(address, host):
@@ -139,6 +185,13 @@ class EgressPolicy:
         except ValueError:
             return
         self.check(literal, host)
+
+
+def _carried(network: ipaddress.IPv4Network) -> Iterator[ipaddress.IPv6Network]:
+    """The IPv6 networks that carry ``network``."""
+    for carrier in _CARRIERS:
+        base = int(carrier) | int(network.network_address)
+        yield ipaddress.IPv6Network((base, 96 + network.prefixlen))
 
 
 def _forms(address: Address) -> Iterator[Address]:

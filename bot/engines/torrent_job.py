@@ -110,6 +110,6 @@ def facts_of(status: lt.torrent_status) -> dict[str, Any]:
         "peers": status.num_peers,
         "seeds": status.num_seeds,
         "connections": status.num_connections,
-        "seeding": status.seeding_duration.total_seconds(),
+        "seeding": status.finished_duration.total_seconds(),
         "finished": status.is_finished and state not in _CHECKING,
     }

@@ -16,9 +16,8 @@ from typing import Any
 import libtorrent as lt
 
 from bot.engines.torrent_job import WorkerError
+from bot.engines.torrent_names import METADATA_SUFFIX, RESUME_SUFFIX
 
-#: Plans of magnet links are kept as resume data, those of torrent files as they came.
-METADATA_SUFFIX = ".metadata"
 _SKIPPED = 0
 _WANTED = 4
 _HIDDEN_FLAGS = int(lt.file_flags_t.flag_pad_file)
@@ -59,7 +58,7 @@ def load(message: dict[str, Any], boot: str) -> lt.add_torrent_params:
         parameters.renamed_files = dict(message["names"])
         wanted = set(message["wanted"])
         parameters.file_priorities = [
-            _WANTED if index in wanted else _SKIPPED for index in range(message["count"])
+            _WANTED if index in wanted else _SKIPPED for index in range(len(message["names"]))
         ]
         parameters.piece_priorities = []
     parameters.save_path = message["directory"]
@@ -107,6 +106,8 @@ def _resumed(path: Path, boot: str) -> lt.add_torrent_params | None:
 def _plan(path: Path) -> lt.add_torrent_params:
     data = path.read_bytes()
     try:
+        if path.suffix == RESUME_SUFFIX:
+            return lt.read_resume_data(data.partition(b"\n")[2])
         if path.suffix == METADATA_SUFFIX:
             return lt.read_resume_data(data)
         return lt.load_torrent_buffer(data)

@@ -106,8 +106,8 @@ class Session:
         """Whether there is any torrent."""
         return bool(self._torrents)
 
-    def add(self, message: dict[str, Any]) -> None:
-        """Put a torrent to work; WorkerError where it can't be, or another job has it."""
+    def add(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Put a torrent to work; its state. WorkerError where that can't be, or a job has it."""
         parameters = load(message, self._boot)
         known = self._holder_of(parameters)
         if known is not None:
@@ -120,13 +120,15 @@ class Session:
             handle = self._session.add_torrent(parameters)
         except RuntimeError as error:
             raise WorkerError("unsupported", f"the torrent can't be started: {error}") from None
-        self._torrents[message["job"]] = Torrent(
+        torrent = Torrent(
             job=message["job"],
             handle=handle,
             header=json.dumps({"boot": self._boot, "directory": message["directory"]}).encode(),
             resume=Path(message["resume"]),
             metadata_only=message["mode"] == "metadata",
         )
+        self._torrents[torrent.job] = torrent
+        return facts_of(handle.status())
 
     def drop(self, message: dict[str, Any], reply: Reply) -> None:
         """Take a torrent out; the answer comes when nothing of it is written any more."""
@@ -135,7 +137,7 @@ class Session:
             reply(None)
             return
         torrent.leaving = reply
-        if message["save"] and torrent.handle.torrent_file() is not None:
+        if not torrent.metadata_only and torrent.handle.torrent_file() is not None:
             torrent.after_save = self._remove
             torrent.handle.pause()
             self._save(torrent, always=True)
