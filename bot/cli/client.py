@@ -83,7 +83,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise Unavailable(
-                f"the service does not answer ({error or type(error).__name__})",
+                f"the service does not answer ({type(error).__name__}: {error})",
                 hint="what it was given is stored; mltb serve goes on with it",
             ) from None
         answer = json.loads(content) if content else None

@@ -1,4 +1,4 @@
-"""The commands. Each parses, asks a service and prints; what takes long to import waits for its use."""
+"""The commands. Each parses, asks a service and prints; slow imports wait for their use."""
 
 from __future__ import annotations
 
@@ -142,9 +142,7 @@ def _submission(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if Path(source).is_file() and source.endswith(".torrent"):
         source = _torrent_file(Path(source))
     to = given["to"]
-    if to is not None and (
-        to.startswith((".", "~")) or "/" in to.split(":")[0] or Path(to).is_dir()
-    ):
+    if to is not None and _is_path(to):
         to = str(Path(to).expanduser().absolute())
     limit: ByteSize | None = TypeAdapter(Rate).validate_python(given["limit"])
     names = [text for name, text in (("extract", "extract"), ("zip_", "zip")) if given[name]]
@@ -172,6 +170,12 @@ def _submission(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     steps = [_step(text) for text in [*names, *given["steps"]]]
     return {"source": source, "to": to, "options": options, "steps": steps}
+
+
+def _is_path(destination: str) -> bool:
+    """Whether it means a directory, and not ``remote:path``."""
+    before = destination.partition(":")[0]
+    return destination.startswith((".", "~")) or "/" in before or Path(destination).is_dir()
 
 
 def _torrent_file(path: Path) -> str:
@@ -226,11 +230,11 @@ def _submit(client: Client, body: dict[str, Any]) -> dict[str, Any]:
             raise
         output.warn(f"task {same} does the same; going on with it")
         task = client.get(f"/tasks/{same}")
-        verb = {"paused": "resume"}.get(task["state"])
-        if verb is not None:
-            task = client.post(f"/tasks/{same}/{verb}")
+        if task["state"] == "paused":
+            task = client.post(f"/tasks/{same}/resume")
         else:
-            task = client.patch(f"/tasks/{same}", {"force": True})
+            # A service of our own leaves what others left alone, until it is asked for it.
+            task = client.patch(f"/tasks/{same}", {"priority": task["priority"]})
     if task["note"]:
         output.warn(task["note"])
     return task

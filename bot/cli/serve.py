@@ -35,12 +35,14 @@ def _greet(settings: Settings, address: Address) -> None:
     token = Doorplate(settings.data_dir).token
     limit = f", {settings.bandwidth_limit} bytes/s" if settings.bandwidth_limit else ""
     database = "PostgreSQL" if settings.database_url else "SQLite"
+    allowed = ", ".join(settings.egress_allow)
+    refused = f"refused but {allowed}" if allowed else "refused"
+    cache = "Redis" if settings.redis_url else "memory"
     lines = [
         f"mltb is ready: {address.url}/#token={token}",
-        f"  store {database} in {settings.data_dir}, cache "
-        f"{'Redis' if settings.redis_url else 'memory'}, {settings.max_active} at a time{limit}",
-        f"  files go to {settings.download_dir}",
-        f"  private addresses: refused{allowed}",
+        f"  store {database} in {settings.data_dir}, cache {cache}",
+        f"  {settings.max_active} tasks at a time{limit}; files go to {settings.download_dir}",
+        f"  private addresses: {refused}",
         "  first link: .venv/bin/mltb mirror https://example.org/file.iso",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

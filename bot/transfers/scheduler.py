@@ -89,10 +89,11 @@ class Scheduler:
     # Life
 
     async def start(self, *, run_restored: bool = True) -> int:
-        """Begin to run tasks; the number that were restored. Without ``restore`` only tasks that
-        come from now on run, and what others left is not touched.
+        """Begin to run tasks; the number of unfinished ones that were found.
+
+        Without ``run_restored`` those wait until somebody prioritises, resumes or cancels them.
         """
-        restored = await self._restore() if restore else 0
+        restored = await self._restore(run=run_restored)
         self._open = True
         self._fill()
         return restored
