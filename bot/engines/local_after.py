@@ -16,7 +16,7 @@ from bot.engines.local_roots import Place, Roots, explained, opened_below, relat
 
 
 def discard(job: DeliverJob, roots: Roots) -> None:
-    """Remove what a delivery with the token of ``job`` left, whole or half. Raises TransferErrors."""
+    """Remove what a delivery with the token of ``job`` left. Raises a TransferError."""
     if not job.token:
         return
     intent = msgspec.convert(job.token, Intent)

@@ -204,12 +204,13 @@ class Delivery:
 
     def _fill(self, target: int, staging: int) -> bool:
         """Bring every file into the hidden folder; False where it is time for a position."""
+        keep = self._job.keep
         for index in range(self._index, len(self._paths)):
             parts = self._paths[index]
             with opened_below(staging, parts[:-1], make=True) as parent:
                 if exists(parent, parts[-1]):
                     self._flow.credit(self._job.files[index].size)
-                elif not (self._direct and self._bring(index, parent, parts[-1], replace=False)):
+                elif not (self._direct and self._bring(index, parent, parts[-1], replace=not keep)):
                     self._direct = False
                     if not self._copy(index, target):
                         return False

@@ -10,7 +10,7 @@ from bot.errors import PolicyRefused
 
 _LONGEST = 255  # bytes in a name, on every common filesystem
 _LONGEST_SUFFIX = 20
-_TRIES = 100_000
+_HIGHEST = 10_000_000
 
 
 def numbered(name: str, number: int, *, folder: bool) -> str:
@@ -50,11 +50,24 @@ class Names:
 
     def choose(self, place: str, directory: int | None, wanted: str, job: str, folder: bool) -> str:
         """A free name like ``wanted`` in the directory, kept for ``job``."""
-        for number in range(_TRIES):
+        with self._lock:
+            taken, number = -1, 0
+            while not self._free(place, directory, numbered(wanted, number, folder=folder), job):
+                taken, number = number, number * 2 + 1
+                if number > _HIGHEST:
+                    raise PolicyRefused(f"{place} holds too many files named {wanted!r}")
+            # Doubling found a free number; the lowest above the last taken one is looked for by
+            # halves, since a thousand files of one name would need a thousand looks.
+            while number - taken > 1:
+                middle = (number + taken) // 2
+                name = numbered(wanted, middle, folder=folder)
+                if self._free(place, directory, name, job):
+                    number = middle
+                else:
+                    taken = middle
             name = numbered(wanted, number, folder=folder)
-            if self.take(place, directory, name, job):
-                return name
-        raise PolicyRefused(f"{place} holds {_TRIES} files named {wanted!r} already")
+            self._chosen[place, name] = job
+            return name
 
     def take(self, place: str, directory: int | None, name: str, job: str) -> bool:
         """Keep ``name`` for ``job``; False where it exists or another job has it.
@@ -62,12 +75,15 @@ class Names:
         ``directory`` is a descriptor of ``place``, None while that does not exist.
         """
         with self._lock:
-            if self._chosen.get((place, name), job) != job:
-                return False
-            if directory is not None and exists(directory, name):
+            if not self._free(place, directory, name, job):
                 return False
             self._chosen[place, name] = job
             return True
+
+    def _free(self, place: str, directory: int | None, name: str, job: str) -> bool:
+        if self._chosen.get((place, name), job) != job:
+            return False
+        return directory is None or not exists(directory, name)
 
     def release(self, place: str, name: str, job: str) -> None:
         """``job`` does not need ``name`` any more: its file is there, or will not come."""
