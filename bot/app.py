@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,7 +31,7 @@ from bot.lock import InstanceLock
 from bot.services import Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.transfers.bandwidth import Governor
-from bot.transfers.debris import Debris
+from bot.transfers.debris import Debris, Janitor
 from bot.transfers.files import WORK
 from bot.transfers.planner import Planner
 from bot.transfers.runner import Runner
@@ -41,9 +40,8 @@ from bot.transfers.space import DiskLedger
 from bot.transfers.steps import build_steps, find_programs
 from bot.web import server
 
-log = logging.getLogger(__name__)
-
-_SWEEP = 3600.0  # seconds between two sweeps of what tasks left behind
+_CACHE = 32 * 1024 * 1024  # bytes of the memory cache
+_MAX_TORRENT = 32 * 1024 * 1024  # bytes of a .torrent behind a URL
 
 
 class SystemClock:
@@ -62,19 +60,16 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class App:
     """The parts that doors need. Made by ``running``."""
 
     settings: Settings
-    store: Store
-    cache: Cache
-    hub: EventHub
-    engines: Engines
     scheduler: Scheduler
     tasks: Tasks
     tokens: Tokens
-    restored: int = 0
+    governor: Governor
+    janitor: Janitor
 
     def web(self) -> FastAPI:
         """The ASGI application of this service."""
@@ -112,43 +107,156 @@ async def running(settings: Settings, *, restore: bool = True) -> AsyncIterator[
     """
     async with AsyncExitStack() as stack:
         _private(settings.data_dir)
+        settings.download_dir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(InstanceLock(settings.data_dir))
         store = await stack.enter_async_context(opened_store(settings))
-        secret = settings.redis_url.get_secret_value() if settings.redis_url else None
-        cache = await open_cache(secret, prefix="mltb_", max_bytes=32 * 1024 * 1024)
+        redis = settings.redis_url.get_secret_value() if settings.redis_url else None
+        cache = await open_cache(redis, prefix="mltb_", max_bytes=_CACHE)
         stack.push_async_callback(cache.close)
-        clock, hub = SystemClock(), EventHub()
         engines = await _engines(settings, stack)
-        app = _wire(settings, stack, store, cache, hub, engines, clock)
-        app.restored = await app.scheduler.start(run_restored=restore)
+        app = _wire(settings, store, cache, engines, SystemClock())
         stack.push_async_callback(app.scheduler.stop)
+        await app.scheduler.start(run_restored=restore)
+        if restore:
+            app.janitor.start()
+            stack.push_async_callback(app.janitor.stop)
+        app.governor.start()
+        stack.push_async_callback(app.governor.stop)
         yield app
 
 
 async def _engines(settings: Settings, stack: AsyncExitStack) -> Engines:
     policy = EgressPolicy(settings.egress_allow)
-    loop = CurlLoop(policy, ca_file=settings.http_ca_file)
-    stack.push_async_callback(loop.close)
+    curl = CurlLoop(policy, ca_file=settings.http_ca_file)
+    stack.push_async_callback(curl.close)
     programs = find_programs(sevenzip=settings.sevenzip_path, ffmpeg=settings.ffmpeg_path)
+    http = HttpEngine(
+        curl,
+        policy,
+        max_connections=settings.http_max_connections,
+        connect_timeout=settings.http_connect_timeout,
+        stall_timeout=settings.http_stall_timeout,
+        max_redirects=settings.http_max_redirects,
+        user_agent=settings.http_user_agent,
+        known_hosts=settings.sftp_known_hosts,
+    )
 
     async def fetch_torrent(url: str, options: TaskOptions) -> bytes:
-        response = await loop.request("GET", url, headers=options.headers, max_size=16 * 1024**2)
-        return response.body
+        return await http.read(url, options, max_size=_MAX_TORRENT)
 
-    engines: list[Engine] = []
-    return Engines(engines)
+    engines: list[Engine] = [
+        http,
+        TorrentEngine(
+            policy,
+            settings.data_dir / "torrents",
+            fetch_torrent=fetch_torrent,
+            port=settings.torrent_port,
+            dht=settings.torrent_dht,
+            stall_timeout=settings.torrent_stall_timeout,
+            max_connections=settings.torrent_max_connections,
+            seed_ratio=settings.torrent_seed_ratio,
+            seed_time=settings.torrent_seed_time,
+        ),
+        YtdlpEngine(
+            policy,
+            format=settings.ytdlp_format,
+            cookies=settings.ytdlp_cookies,
+            max_items=settings.ytdlp_max_items,
+            ffmpeg=programs.ffmpeg,
+            stall_timeout=settings.http_stall_timeout,
+        ),
+        RcloneEngine(
+            curl,
+            settings.data_dir / "rclone",
+            config=settings.rclone_config,
+            transfers=settings.rclone_transfers,
+        ),
+        LocalEngine(settings.local_roots),
+    ]
+    found = Engines(engines)
+    stack.push_async_callback(found.close)
+    return found
 
 
-def _wire(  # noqa: PLR0913 - the one place where every part meets
-    settings: Settings,
-    stack: AsyncExitStack,
-    store: Store,
-    cache: Cache,
-    hub: EventHub,
-    engines: Engines,
-    clock: SystemClock,
+def _wire(
+    settings: Settings, store: Store, cache: Cache, engines: Engines, clock: SystemClock
 ) -> App:
-    raise NotImplementedError
+    hub = EventHub()
+    steps = build_steps(
+        find_programs(sevenzip=settings.sevenzip_path, ffmpeg=settings.ffmpeg_path),
+        max_size=settings.archive_max_size,
+        max_files=settings.archive_max_files,
+        max_ratio=settings.archive_max_ratio,
+        max_depth=settings.archive_max_depth,
+        timeout=settings.step_timeout,
+    )
+    space = DiskLedger(settings.disk_reserve, lambda task: _written(engines, task), clock)
+    planner = Planner(
+        engines,
+        steps,
+        space,
+        workspace_of=lambda destination, task: _workspace(settings, engines, destination, task),
+        stream_max_size=settings.stream_max_size,
+        seeds_by_default=bool(settings.torrent_seed_ratio or settings.torrent_seed_time),
+    )
+    runner = Runner(
+        engines=engines,
+        steps=steps,
+        planner=planner,
+        store=store,
+        hub=hub,
+        space=space,
+        clock=clock,
+        daily_bytes=settings.user_daily_bytes,
+    )
+    debris = Debris(
+        engines, store, clock, roots=_roots(settings), keep_partial=settings.keep_partial
+    )
+    scheduler = Scheduler(
+        queue=Queue(QueuePolicy(settings.max_active, settings.max_active_per_user)),
+        runner=runner,
+        store=store,
+        hub=hub,
+        clock=clock,
+        retry=RetryPolicy(settings.retry_attempts, settings.retry_base, settings.retry_max),
+        debris=debris,
+        disk_wait=settings.disk_wait,
+    )
+    tasks = Tasks(
+        store=store,
+        planner=planner,
+        scheduler=scheduler,
+        runner=runner,
+        debris=debris,
+        cache=cache,
+        hub=hub,
+        clock=clock,
+        default_destination=str(settings.download_dir),
+        max_queued_per_user=settings.max_queued_per_user,
+        daily_bytes=settings.user_daily_bytes,
+    )
+    timetable = Timetable.parse(settings.bandwidth_timetable, settings.bandwidth_limit)
+    return App(
+        settings=settings,
+        scheduler=scheduler,
+        tasks=tasks,
+        tokens=Tokens(store, clock),
+        governor=Governor(engines, timetable, clock),
+        janitor=Janitor(debris, store, clock, keep_finished=settings.keep_finished),
+    )
+
+
+def _written(engines: Engines, task: str) -> int:
+    progress = engines.snapshot().get(task)
+    return 0 if progress is None else progress.done
+
+
+def _workspace(settings: Settings, engines: Engines, destination: str, task: str) -> Path:
+    """Where the work towards ``destination`` happens: on its filesystem where it is local."""
+    engine = engines.for_destination(destination)
+    if isinstance(engine, LocalEngine) and (found := engine.workspace_for(destination, task)):
+        return found
+    return settings.download_dir / WORK / task
 
 
 def _private(directory: Path) -> None:

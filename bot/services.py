@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from bot.cache import Cache
 from bot.domain import events
 from bot.domain.ids import IdSource
 from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore, Token, TokenStore
@@ -40,6 +41,7 @@ from bot.errors import (
     Unauthenticated,
     Unavailable,
 )
+from bot.transfers.books import mark_of
 from bot.transfers.debris import Debris
 from bot.transfers.planner import Planner, check_local_name, describe
 from bot.transfers.runner import Runner
@@ -47,6 +49,7 @@ from bot.transfers.scheduler import Scheduler
 
 _PREFIX = "mltb_"
 _DAY = 86400.0
+_PLAN_TTL = 60.0  # seconds that a plan is good for
 _TOKEN_MEMORY = 5.0  # seconds for which a revoked token may still be let in
 MAX_SUBMISSIONS = 10_000
 
@@ -118,6 +121,7 @@ class Tasks:
         scheduler: Scheduler,
         runner: Runner,
         debris: Debris,
+        cache: Cache,
         hub: events.EventHub,
         clock: Clock,
         default_destination: str,
@@ -129,6 +133,7 @@ class Tasks:
         self._scheduler = scheduler
         self._runner = runner
         self._debris = debris
+        self._cache = cache
         self._hub = hub
         self._clock = clock
         self._default_destination = default_destination
@@ -263,7 +268,14 @@ class Tasks:
         """What a submission would do: name, size, files, disk, stages. Nothing is stored."""
         caller.require(Scope.OPERATE)
         task = self._task(caller, msgspec.structs.replace(wanted, again=True), None, 0, set())
-        return describe(await self._planner.route(task), task)
+
+        async def make() -> bytes:
+            return msgspec.json.encode(describe(await self._planner.route(task), task))
+
+        # Asking a source twice in a minute says the same; a page that refreshes asks often.
+        found = await self._cache.single_flight(f"plan:{mark_of(task)}", _PLAN_TTL, (), make)
+        plan: dict[str, Any] = msgspec.json.decode(found)
+        return plan
 
     async def show(self, caller: Caller, task_id: str) -> TaskView:
         """One task."""

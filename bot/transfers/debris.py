@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import msgspec
 
-from bot.domain.ports import Clock, Delivered, TaskStore
+from bot.domain.ports import Clock, Delivered, TaskQuery, TaskStore
 from bot.domain.task import FINAL, StageKind, StageState, Task, TaskState
 from bot.engines.registry import Engines
-from bot.errors import TransferError
+from bot.errors import MltbError, TransferError
 from bot.transfers import files
 from bot.transfers.jobs import deliver_job, stage_of
 
 log = logging.getLogger(__name__)
+
+_PAUSE = 3600.0  # seconds between two sweeps
+_PAGE = 500  # tasks that are forgotten in one transaction
 
 
 class Debris:
@@ -80,6 +84,60 @@ class Debris:
             await engine.discard(deliver_job(task, stage, _nothing), delivered)
         except TransferError as error:
             log.warning("task %s: its half delivery could not be removed: %s", task.id, error)
+
+
+class Janitor:
+    """Sweeps at the start and every hour after, and forgets the oldest finished tasks past
+    ``keep_finished``."""
+
+    def __init__(
+        self, debris: Debris, store: TaskStore, clock: Clock, *, keep_finished: int
+    ) -> None:
+        self._debris = debris
+        self._store = store
+        self._clock = clock
+        self._keep = keep_finished
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._loop = asyncio.ensure_future(self._work())
+
+    async def stop(self) -> None:
+        """End."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self._debris.sweep()
+                await self.prune()
+            except (MltbError, OSError) as error:
+                log.warning("the sweep stopped early, the next is in an hour: %s", error)
+            await self._clock.sleep(_PAUSE)
+
+    async def prune(self) -> int:
+        """Forget the oldest finished tasks past the limit; how many."""
+        counts = await self._store.count()
+        excess = sum(counts[state] for state in FINAL) - self._keep
+        removed = 0
+        while excess > removed:
+            query = TaskQuery(
+                states=tuple(sorted(FINAL)),
+                sort="updated",
+                descending=False,
+                limit=min(_PAGE, excess - removed),
+            )
+            page = await self._store.page(query)
+            if not page.items:
+                break
+            for task in page.items:
+                if task.workspace is not None:
+                    await self._debris.clear(task)
+            removed += await self._store.delete([task.id for task in page.items])
+        return removed
 
 
 async def _nothing(token: dict[str, Any]) -> None:
