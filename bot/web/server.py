@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +22,15 @@ from bot.web import render, rest, schemas
 
 log = logging.getLogger(__name__)
 
+_STATIC = Path(__file__).parent / "static"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 MAX_BODY = 64 * 1024 * 1024
 _PROBLEM = "application/problem+json"
 
@@ -45,6 +57,7 @@ def build(tasks: Tasks, tokens: Tokens, *, ready: Callable[[], str | None]) -> F
     app.add_middleware(LimitBody, limit=MAX_BODY)
     _add_errors(app)
     _add_health(app)
+    _add_page(app)
     return app
 
 
@@ -64,6 +77,14 @@ def _add_health(app: FastAPI) -> None:
         """Takes work."""
         reason = request.app.state.ready()
         return _answer({"status": reason or "ready"}, 503 if reason else 200)
+
+
+def _add_page(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(_STATIC / "index.html", headers=_PAGE_HEADERS)
 
 
 def _answer(content: object, status: int = 200, media: str = "application/json") -> Response:
