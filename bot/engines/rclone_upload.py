@@ -1,0 +1,353 @@
+"""One delivery to a remote: a name is claimed and made durable, then the bytes go up.
+
+Where the remote can rename and a half file could be seen, everything goes under a temporary name
+next to its place and is renamed when it is whole. Where it keeps objects in buckets they appear
+whole by themselves, so they go straight to their names. What the token says is enough to go on
+after ``kill -9``, or to throw everything away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bot.domain.ports import Delivered, DeliverJob
+from bot.domain.task import FileEntry
+from bot.engines.local_names import numbered
+from bot.engines.rclone_files import Pair, RemoteFiles, RemoteInfo, local_root
+from bot.engines.rclone_hashes import hash_files
+from bot.engines.rclone_remote import Remote, parse, shorten
+from bot.errors import InvalidInput, PolicyRefused, SourceNotFound, TransferError
+
+_TRIES = 10_000
+_UPLOADING, _UPLOADED = "uploading", "uploaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the files of a delivery are: below ``prefix`` of an rclone ``fs``; ``directory`` where
+    that is on this machine."""
+
+    root: str
+    prefix: str = ""
+    directory: Path | None = None
+
+    @classmethod
+    def local(cls, directory: Path) -> Source:
+        """Files of this machine."""
+        return cls(local_root(directory), directory=directory)
+
+    def key(self, path: str) -> str:
+        """The path below ``root``."""
+        return f"{self.prefix}/{path}" if self.prefix and path else self.prefix or path
+
+
+@dataclass(slots=True)
+class Claims:
+    """Names that deliveries of this process have chosen and that may not exist yet."""
+
+    taken: dict[str, str] = field(default_factory=dict)
+
+    def take(self, target: Remote, job: str) -> bool:
+        """Whether ``target`` is now for ``job``."""
+        return self.taken.setdefault(str(target), job) == job
+
+    def release(self, job: str) -> None:
+        """The job needs its names no more."""
+        self.taken = {target: owner for target, owner in self.taken.items() if owner != job}
+
+
+class Upload:
+    """The delivery of ``entries`` (as in ``job.files``) from ``source``."""
+
+    def __init__(
+        self,
+        files: RemoteFiles,
+        info: RemoteInfo,
+        job: DeliverJob,
+        entries: Sequence[FileEntry],
+        source: Source,
+        claims: Claims,
+    ) -> None:
+        self._files = files
+        self._info = info
+        self._job = job
+        self._entries = list(entries)
+        self._source = source
+        self._claims = claims
+        self._folder = job.name is not None and not _single(entries)
+        self._place = parse(job.destination)
+        self._again = job.token is not None
+        self._phase = str((job.token or {}).get("phase", _UPLOADING))
+        self._target = target_of(job.token)
+        self._root_to = self._place.root_with(files.check_backend(info))
+
+    @property
+    def target(self) -> Remote:
+        """The file or folder that the delivery makes; known once it is claimed."""
+        assert self._target is not None
+        return self._target
+
+    async def run(self) -> Delivered:
+        """Do what is not done yet."""
+        await self.claim()
+        if self._folder:
+            await self._put_folder()
+        else:
+            await self._put_file()
+        return self.delivered(self._entries)
+
+    def delivered(self, entries: Sequence[FileEntry]) -> Delivered:
+        """The result."""
+        place = {"remote": self.target.name, "path": self.target.path, "folder": self._folder}
+        if self._folder:
+            return Delivered(str(self.target), str(self.target), list(entries), place)
+        entry = entries[0]
+        named = FileEntry(self.target.leaf, entry.size, entry.sha256)
+        return Delivered(str(self.target.parent), str(self.target), [named], place)
+
+    async def claim(self) -> Remote:
+        """Choose the name, and make it durable before anything is written."""
+        if self._target is None:
+            if self._info.bucket_based and not self._place.key:
+                raise InvalidInput(
+                    f"{self._job.destination!r} names no bucket",
+                    hint=f"such as {self._place.name}:bucket/folder",
+                )
+            self._target = await self._choose()
+            await self.checkpoint(_UPLOADING)
+        return self.target
+
+    async def checkpoint(self, phase: str) -> None:
+        """Make durable how far it is."""
+        self._phase = phase
+        await self._job.checkpoint(
+            {
+                "remote": self.target.name,
+                "path": self.target.path,
+                "phase": phase,
+                "folder": self._folder,
+            }
+        )
+
+    async def _choose(self) -> Remote:
+        wanted = self._job.name or self._entries[0].path.rpartition("/")[2]
+        wanted = shorten(wanted.replace("/", "_")) or "file"
+        for number in range(_TRIES):
+            target = self._place.join(numbered(wanted, number, folder=self._folder))
+            if self._job.overwrite == "replace":
+                return target
+            free = self._claims.take(target, self._job.id) and not await self._is_there(target)
+            if free:
+                return target
+            if self._job.overwrite == "refuse":
+                raise PolicyRefused(
+                    f"{target} exists already, and the task must not overwrite it",
+                    hint="overwrite 'rename' chooses a free name, 'replace' replaces it",
+                )
+        raise PolicyRefused(f"{self._place} holds {_TRIES} things named {wanted!r} already")
+
+    async def _is_there(self, target: Remote) -> bool:
+        if self._folder:
+            return await self._files.exists(target, bucket=self._info.bucket_based)
+        return await self._files.stat(target) is not None
+
+    # One file
+
+    async def _put_file(self) -> None:
+        entry = self._entries[0]
+        if self._phase == _UPLOADED and await self._finish_file(entry):
+            return
+        way = self.way()
+        if self._again:
+            await abort_half(self._files, self._info, way, folder=False)
+            if not self._info.stages and await self._is_ours(entry, self.target):
+                return
+        pair = Pair(
+            self._source.root,
+            self._source.key(entry.path),
+            self._root_to,
+            way.key,
+        )
+        await self._files.copy([pair], what=f"copying to {self.target}", inplace=self._info.stages)
+        await self.finish_file(entry)
+
+    def way(self) -> Remote:
+        """The name under which a file goes up."""
+        return (
+            staged_name(self.target, self._job.id, self._folder)
+            if self._info.stages
+            else (self.target)
+        )
+
+    async def finish_file(self, entry: FileEntry) -> None:
+        """Give a file that has gone up its name."""
+        if self._info.stages:
+            await self.checkpoint(_UPLOADED)
+            await self._finish_file(entry)
+
+    async def _finish_file(self, entry: FileEntry) -> bool:
+        """Rename; False where there is nothing to rename and the target is not ours."""
+        way = self.way()
+        if await self._files.stat(way) is None:
+            return await self._is_ours(entry, self.target)
+        if self._job.overwrite == "rename" and await self._files.stat(self.target) is not None:
+            self._target = await self._choose_again(way)
+        pair = Pair(way.root, way.key, self.target.root, self.target.key)
+        await self._files.copy([pair], what=f"renaming to {self.target}", move=True)
+        return True
+
+    async def _choose_again(self, way: Remote) -> Remote:
+        """Somebody took the name meanwhile: another one, with the temporary file kept."""
+        target = await self._choose()
+        moved = staged_name(target, self._job.id, self._folder)
+        if moved != way:
+            pair = Pair(way.root, way.key, moved.root, moved.key)
+            await self._files.copy([pair], what=f"renaming to {moved}", move=True)
+        self._target = target
+        await self.checkpoint(_UPLOADED)
+        return target
+
+    async def _is_ours(self, entry: FileEntry, place: Remote) -> bool:
+        """Whether the file there is the one that we deliver, by size and, if it has one, hash."""
+        kind = self._info.best_hash
+        item = await self._files.stat(place, *([kind] if kind else []))
+        if item is None or item.size != entry.size:
+            return False
+        there = item.hashes.get(kind) if kind else None
+        if kind is None or there is None:
+            return True
+        if kind == "sha256" and entry.sha256:
+            return there == entry.sha256
+        if self._source.directory is None:
+            return True
+        return [there] == await hash_files(self._files, self._source.directory, [entry], kind)
+
+    # A folder
+
+    async def _put_folder(self) -> None:
+        base = self.way()
+        done: set[str] = set()
+        if self._again:
+            await abort_half(self._files, self._info, self.target, folder=True)
+            done = await self._finished(base)
+            if self._phase == _UPLOADED and base != self.target:
+                done |= await self._finished(self.target)
+        pairs = [
+            Pair(self._source.root, self._source.key(e.path), self._root_to, base.join(e.path).key)
+            for e in self._entries
+            if e.path not in done
+        ]
+        if pairs:
+            await self._files.copy(pairs, what=f"copying to {self.target}")
+        if base != self.target:
+            await self._finish_folder(base)
+
+    async def _finished(self, base: Remote) -> set[str]:
+        """The files that are there already; what is there and none of ours is a half file."""
+        try:
+            items = {item.path: item for item in await self._files.listing(base)}
+        except SourceNotFound:
+            return set()
+        if base != self.target:
+            ours = {entry.path for entry in self._entries}
+            for path in items.keys() - ours:
+                await self._files.delete(base.join(path))
+        return {e.path for e in self._entries if e.path in items and items[e.path].size == e.size}
+
+    async def _finish_folder(self, base: Remote) -> None:
+        await self.checkpoint(_UPLOADED)
+        with contextlib.suppress(SourceNotFound):
+            await self._files.move_folder(base, self.target)
+            await self._files.remove_empty(base)
+
+
+async def abort_half(files: RemoteFiles, info: RemoteInfo, way: Remote, *, folder: bool) -> None:
+    """Abort the multipart upload that a killed attempt left; S3 alone can name it by its key."""
+    if info.kind != "s3" or "/" not in way.key:
+        return
+    prefix = way.key.partition("/")[2]
+    try:
+        keys = await pending_uploads(files, way)
+        if keys and all(_below(key, prefix, folder=folder) for key in keys):
+            await backend_cleanup(files, way, older_than=0)
+    except TransferError:
+        # Not every S3 lets us list them; the sweep by age comes later.
+        return
+
+
+async def pending_uploads(files: RemoteFiles, place: Remote) -> list[str]:
+    """The keys of the multipart uploads under way at ``place`` and below, in its bucket."""
+    answer = await files.daemon.call(
+        "backend/command", {"command": "list-multipart-uploads", "fs": str(place)}
+    )
+    uploads = (answer.get("result") or {}).values()
+    return [str(each.get("Key", "")) for group in uploads for each in group or ()]
+
+
+async def backend_cleanup(files: RemoteFiles, place: Remote, *, older_than: float) -> None:
+    """Abort the multipart uploads at ``place`` and below that are older than that (seconds)."""
+    await files.daemon.call(
+        "backend/command",
+        {
+            "command": "cleanup",
+            "fs": str(place),
+            "opt": {"max-age": f"{max(0, int(older_than))}s"},
+        },
+        what=f"cleaning {place}",
+        timeout=300.0,
+    )
+
+
+async def discard(
+    files: RemoteFiles, info: RemoteInfo, job: DeliverJob, delivered: Delivered | None
+) -> None:
+    """Remove what a delivery left, whole or half; never what was there before."""
+    token = delivered.detail if delivered is not None else job.token
+    target = target_of(token)
+    if target is None or token is None:
+        return
+    folder = bool(token.get("folder"))
+    staged = staged_name(target, job.id, folder)
+    await abort_half(files, info, target, folder=folder)
+    if info.stages:
+        await (files.purge(staged) if folder else files.delete(staged))
+    # A file that was replaced is gone; one that was to be replaced is still the old one.
+    ours = delivered is not None or token.get("phase") == _UPLOADED or not info.stages
+    if job.overwrite == "replace" and delivered is None:
+        ours = False
+    if not ours:
+        return
+    if not folder:
+        await files.delete(target)
+    elif job.overwrite == "replace" and delivered is not None:
+        for entry in delivered.files:
+            await files.delete(target.join(entry.path))
+        await files.remove_empty(target)
+    else:
+        await files.purge(target)
+
+
+def target_of(token: dict[str, Any] | None) -> Remote | None:
+    """The file or folder that a token or the detail of a Delivered names."""
+    if token is None or "remote" not in token:
+        return None
+    return Remote(str(token["remote"]), str(token["path"]))
+
+
+def staged_name(target: Remote, job: str, folder: bool) -> Remote:
+    """The temporary name next to ``target``."""
+    mark = f".mltb-{job}"
+    # The extension stays, because some services guess the kind of a file from its name just once.
+    return target.parent.join(mark if folder else shorten(f"{mark}-{target.leaf}"))
+
+
+def _single(entries: Sequence[FileEntry]) -> bool:
+    return len(entries) == 1 and "/" not in entries[0].path
+
+
+def _below(key: str, prefix: str, *, folder: bool) -> bool:
+    return key.startswith(f"{prefix}/") if folder else key == prefix
