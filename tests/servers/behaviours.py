@@ -34,15 +34,16 @@ def at(body: Body, offset: int, action: Callable[[], None]) -> Iterator[bytes]:
     """The body, with `action` called once exactly `offset` bytes are out."""
     left: int | None = offset
     for piece in pieces(body):
-        if left is not None and len(piece) >= left:
-            if left:
-                yield piece[:left]
-            action()
-            piece, left = piece[left:], None
-        elif left is not None:
-            left -= len(piece)
-        if piece:
+        if left is None or len(piece) < left:
+            left = None if left is None else left - len(piece)
             yield piece
+            continue
+        if left:
+            yield piece[:left]
+        action()
+        if rest := piece[left:]:
+            yield rest
+        left = None
 
 
 # What the client may ask.
@@ -243,7 +244,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Gated:
-    """Sends the head and `after` bytes, then waits at the gate; `after=None` waits before the head."""
+    """Sends the head and `after` bytes, then waits at the gate; None waits before the head."""
 
     inner: Route
     gate: Gate

@@ -170,13 +170,12 @@ class HttpServer:
             self.seen.closed()
 
     def _converse(self, sock: socket.socket, peer: str) -> None:
-        with self._kept(sock, peer) as number:
-            # A client that leaves is nothing to report, nor is one that refuses the certificate.
-            with contextlib.suppress(OSError):
-                if self.tls is None:
-                    self._answer_all(sock, peer, number)
-                else:
-                    self._converse_securely(self.tls, sock, peer, number)
+        # A client that leaves is nothing to report, nor is one that refuses the certificate.
+        with self._kept(sock, peer) as number, contextlib.suppress(OSError):
+            if self.tls is None:
+                self._answer_all(sock, peer, number)
+            else:
+                self._converse_securely(self.tls, sock, peer, number)
 
     def _converse_securely(
         self, tls: ssl.SSLContext, sock: socket.socket, peer: str, number: int
@@ -248,7 +247,7 @@ class HttpServer:
             return self._route(request.path)(request)
         except Hangup:
             raise
-        except Exception as error:  # A route is test code: its mistake must not pass unseen.
+        except Exception as error:  # noqa: BLE001 - a route's mistake must not pass unseen
             self.errors.append(error)
             return text(500, f"the route failed: {error!r}")
 

@@ -59,7 +59,7 @@ class Request:
     def pause(self, seconds: float = FOREVER) -> None:
         """Wait, but hang up at once when the client goes or the server stops.
 
-        The server stops by shutting its sockets down, which ends the poll as a client's leaving does.
+        A stopping server shuts its sockets down, which ends the poll as a client's leaving does.
         """
         poll = select.poll()
         poll.register(self.sock.fileno(), _GONE)
@@ -71,8 +71,8 @@ class Request:
 class Response:
     """What goes back. `length` is what is declared, true or not; None declares nothing.
 
-    `offset` is where in the resource the body starts, for the recorder. What is in `after` is called
-    once the body is out or has failed.
+    `offset` is where in the resource the body starts, for the recorder. What is in `after` is
+    called once the body is out or has failed.
     """
 
     status: int = 200
