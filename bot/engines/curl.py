@@ -26,7 +26,8 @@ import pycurl
 
 from bot.engines.curl_errors import transfer_error
 from bot.engines.egress import EgressPolicy
-from bot.errors import Corrupt, InternalFailure, MltbError, PolicyRefused
+from bot.engines.urls import PORTS
+from bot.errors import Corrupt, InternalFailure, InvalidInput, MltbError, PolicyRefused
 
 #: Answers the addresses of ``(host, port)`` in place of DNS.
 Resolve = Callable[[str, int], Sequence[str]]
@@ -53,22 +54,40 @@ class Handle:
     the loop while it runs.
     """
 
-    __slots__ = ("curl", "detail", "host", "policy", "refused", "shown", "unix_socket")
+    __slots__ = (
+        "curl",
+        "detail",
+        "headers",
+        "host",
+        "policy",
+        "refused",
+        "satisfied",
+        "scheme",
+        "shown",
+        "unix_socket",
+    )
 
     def __init__(
         self, curl: pycurl.Curl, policy: EgressPolicy, url: str, unix_socket: Path | None
     ) -> None:
         self.curl = curl
         self.policy = policy
-        self.host = urlsplit(url).hostname
-        self.shown = str(unix_socket) if unix_socket else self.host or url
+        self.scheme, self.host = _scheme_and_host(url)
+        self.shown = str(unix_socket) if unix_socket else self.host
         self.unix_socket = unix_socket
+        self.headers: list[bytes] = []
+        self.satisfied = False
         self.refused: PolicyRefused | None = None
         self.detail: str | None = None
 
     def set(self, option: int, value: Any) -> None:
         """CURLOPT ``option``; not while it runs."""
         self.curl.setopt(option, value)
+
+    def stop(self) -> int:
+        """What a write callback returns to end the transfer well before the body ends."""
+        self.satisfied = True
+        return 0
 
     def open_socket(self, _purpose: int, address: Any) -> Any:
         """CURLOPT_OPENSOCKETFUNCTION: a socket for ``address``, or none."""
@@ -77,7 +96,7 @@ class Handle:
             return pycurl.SOCKET_BAD
         if family != socket.AF_UNIX:
             try:
-                self.policy.check(where[0], self.host)
+                self.policy.check(where[0], self.host.strip("[]"))
             except PolicyRefused as refusal:
                 self.refused = refusal
                 return pycurl.SOCKET_BAD
@@ -133,7 +152,7 @@ class CurlLoop:
         is not allowed. Hand it back with ``release`` when it is not needed any more.
         """
         if unix_socket is None:
-            self._policy.check_url(url)
+            self._policy.check_url(url, PORTS)
         curl = self._spare.pop() if self._spare else pycurl.Curl()
         handle = Handle(curl, self._policy, url, unix_socket)
         self._configure(handle, url)
@@ -163,14 +182,13 @@ class CurlLoop:
 
     def _pin(self, handle: Handle, url: str, resolve: Resolve) -> None:
         """Let ``resolve`` answer for the host instead of DNS, unless it is an address already."""
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+        port = urlsplit(url).port or PORTS[handle.scheme]
         try:
-            ipaddress.ip_address(host)
+            ipaddress.ip_address(handle.host.strip("[]"))
         except ValueError:
-            found = [f"[{text}]" if ":" in text else text for text in resolve(host, port)]
+            found = [f"[{text}]" if ":" in text else text for text in resolve(handle.host, port)]
             if found:
-                handle.set(pycurl.RESOLVE, [f"{host}:{port}:{','.join(found)}"])
+                handle.set(pycurl.RESOLVE, [f"{handle.host}:{port}:{','.join(found)}"])
 
     def release(self, handle: Handle) -> None:
         """Take back a handle that does not run."""
@@ -182,6 +200,8 @@ class CurlLoop:
 
         Cancelling removes the handle; none of its callbacks run after that.
         """
+        if handle.headers:
+            handle.set(pycurl.HTTPHEADER, handle.headers)
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[tuple[int, str]] = loop.create_future()
         self.call(lambda: self._add(handle, ended))
@@ -195,8 +215,10 @@ class CurlLoop:
                 except asyncio.CancelledError:
                     continue
             raise
-        if code != pycurl.E_OK:
-            raise handle.refused or transfer_error(code, handle.detail or text, handle.shown)
+        if code == pycurl.E_OK or (code == pycurl.E_WRITE_ERROR and handle.satisfied):
+            return
+        text = handle.detail or text
+        raise handle.refused or transfer_error(code, text, handle.shown, handle.scheme)
 
     async def request(
         self,
@@ -216,14 +238,13 @@ class CurlLoop:
         """
         handle = self.handle(url, unix_socket=unix_socket)
         answer = Answer(max_size)
-        lines = [f"{name}: {value}" for name, value in (headers or {}).items()]
+        handle.headers += [f"{name}: {value}".encode() for name, value in (headers or {}).items()]
         handle.set(pycurl.CUSTOMREQUEST, method)
         if method == "HEAD":
             handle.set(pycurl.NOBODY, 1)
         if body is not None:
             handle.set(pycurl.POSTFIELDS, body)
-            lines.append("Expect:")
-        handle.set(pycurl.HTTPHEADER, lines)
+            handle.headers.append(b"Expect:")
         handle.set(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
         handle.set(pycurl.HEADERFUNCTION, answer.header)
         handle.set(pycurl.WRITEFUNCTION, answer.write)
@@ -257,6 +278,8 @@ class CurlLoop:
 
     def resume(self, handle: Handle) -> None:
         """Go on receiving, from any thread; nothing happens where the handle has ended."""
+        if self._closed:
+            return
 
         def go_on() -> None:
             if handle.curl in self._running:
@@ -446,7 +469,13 @@ class Answer:
         return Response(self.status, self.headers, b"".join(self._chunks))
 
 
-_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22}
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    """As libcurl reads them, which is what counts for the policy."""
+    try:
+        parsed = pycurl.CurlUrl(url)
+    except (pycurl.error, UnicodeError):
+        raise InvalidInput("the URL is malformed", hint="scheme://host/path is meant") from None
+    return (parsed.scheme or "").lower(), (parsed.host or "").lower()
 
 
 def _settle(

@@ -65,7 +65,7 @@ _WORDS: dict[int, str] = {
 }
 
 
-def transfer_error(code: int, text: str, host: str) -> MltbError:
+def transfer_error(code: int, text: str, host: str, scheme: str) -> MltbError:
     """The error for libcurl's ``code``, with libcurl's own ``text``, met while talking to ``host``.
 
     Never holds a URL: those may carry a password.
@@ -73,7 +73,7 @@ def transfer_error(code: int, text: str, host: str) -> MltbError:
     said = text.strip().rstrip(".") or pycurl.easy_strerror(code)
     if code == pycurl.E_URL_MALFORMAT:
         return InvalidInput(f"the URL is malformed: {said}", hint="scheme://host/path is meant")
-    if code == pycurl.E_PEER_FAILED_VERIFICATION and "SSH" in said.upper():
+    if code == pycurl.E_PEER_FAILED_VERIFICATION and scheme == "sftp":
         return PolicyRefused(
             f"the SSH key of {host} is not one of its known keys: {said}",
             hint=_KEY_HINT,
