@@ -273,7 +273,7 @@ class Tasks:
             return msgspec.json.encode(describe(await self._planner.route(task), task))
 
         # Asking a source twice in a minute says the same; a page that refreshes asks often.
-        found = await self._cache.single_flight(f"plan:{mark_of(task)}", make, ttl=_PLAN_TTL)
+        found = await self._cache.single_flight(f"plan:{mark_of(task)}", ttl=_PLAN_TTL, make=make)
         plan: dict[str, Any] = msgspec.json.decode(found)
         return plan
 
