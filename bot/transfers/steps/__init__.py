@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from bot.domain.ports import Step, StepJob
@@ -25,9 +24,8 @@ __all__ = ["Programs", "build_steps", "find_programs"]
 
 
 def build_steps(
+    programs: Programs,
     *,
-    sevenzip: Path | None,
-    ffmpeg: Path | None,
     max_size: int,
     max_files: int,
     max_ratio: float,
@@ -37,15 +35,15 @@ def build_steps(
 ) -> Mapping[str, Step]:
     """Every step by its name.
 
-    ``sevenzip`` and ``ffmpeg`` are the programs (see ``find_programs``), or None. The limits of
-    archives: bytes, files, ratio, depth; ``timeout`` is the seconds that a step may run, 0 for no
-    limit; ``report`` gets a line about what an archive held that was left out.
+    ``programs`` are those of ``find_programs``. The limits of archives: bytes, files, ratio, depth;
+    ``timeout`` is the seconds that a step may run, 0 for no limit; ``report`` gets a line about
+    what an archive held that was left out.
     """
     limits = ArchiveLimits(max_size, max_files, max_ratio, max_depth)
-    tool = Ffmpeg(ffmpeg, max_size)
+    tool = Ffmpeg(programs.ffmpeg, max_size)
     steps: list[Step] = [
-        Extract(sevenzip, limits, report),
-        Zip(sevenzip),
+        Extract(programs.sevenzip, limits, report),
+        Zip(programs.sevenzip),
         Split(),
         Join(),
         Rename(),
