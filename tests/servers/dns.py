@@ -75,7 +75,9 @@ class DnsServer:
         quiet = DNSLogger(log="-recv,-send,-request,-reply,-truncated,-error", prefix=False)
         self._server = DNSServer(self, address=self.host, port=0, logger=quiet)
         self.port = self._server.server.server_address[1]
-        self._server.start_thread()
+        serve = self._server.server.serve_forever
+        self._thread = threading.Thread(target=serve, args=(0.02,), name="dns", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
@@ -85,5 +87,5 @@ class DnsServer:
         trace: TracebackType | None,
     ) -> None:
         self._server.stop()
-        self._server.thread.join(10)
+        self._thread.join(10)
         self._server.server.server_close()

@@ -3,29 +3,33 @@
     with FtpServer(tmp_path, user="me", password="secret") as server:
         url = server.url("/file.bin", auth=True)
 
-For FTPS use `rclone.Serve("ftp", ..., certificate=...)`: pyftpdlib needs pyOpenSSL for it.
+FTPS is in `ftps.py`: this library needs pyOpenSSL for it.
 """
 
 import threading
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from pyftpdlib.authorizers import (
-    AuthenticationFailed,
-    DummyAuthorizer,
-)
-from pyftpdlib.handlers import (
-    DTPHandler,
-    FTPHandler,
-    ThrottledDTPHandler,
-)
-from pyftpdlib.ioloop import IOLoop
-from pyftpdlib.servers import FTPServer
-
 from tests.servers.behaviours import Countdown
 from tests.servers.tally import Tally
+
+with warnings.catch_warnings():
+    # It stands on asyncore, which Python 3.11 deprecates; later versions take it from a wheel.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pyftpdlib.authorizers import (
+        AuthenticationFailed,
+        DummyAuthorizer,
+    )
+    from pyftpdlib.handlers import (
+        DTPHandler,
+        FTPHandler,
+        ThrottledDTPHandler,
+    )
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
 
 
 class FtpServer:

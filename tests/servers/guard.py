@@ -6,6 +6,7 @@ The parent holds the other end of our standard input, which the kernel closes wi
 as a file, with the standard library only, so that it starts fast.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ def main(argv: list[str]) -> int:
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
 
     def end_with_parent() -> None:
-        sys.stdin.buffer.read()
+        # Not through `sys.stdin`: its lock, held here, would stop the interpreter from ending.
+        while os.read(0, 4096):
+            pass
         child.terminate()
         try:
             child.wait(5)

@@ -34,7 +34,7 @@ def program() -> str:
 
 
 class Serve:
-    """One `rclone serve`. `certificate` is a PEM file and a key file, for FTPS (explicit TLS)."""
+    """One `rclone serve`; `arguments` go to it as they are."""
 
     user = "AKIDEXAMPLE"
     password = "not-a-secret-key"
@@ -45,11 +45,9 @@ class Serve:
         root: Path,
         *,
         arguments: tuple[str, ...] = (),
-        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.kind, self.root = kind, root
         self._arguments = arguments
-        self._certificate = certificate
         self.port = 0
         self._program: Program | None = None
 
@@ -62,8 +60,6 @@ class Serve:
             argv += ["--user", self.user, "--pass", self.password]
         if self.kind in ("webdav", "sftp", "ftp"):
             argv += ["--vfs-cache-mode", "writes"]
-        if self._certificate:
-            argv += ["--cert", str(self._certificate[0]), "--key", str(self._certificate[1])]
         return [*argv, *self._arguments, str(self.root)]
 
     def __enter__(self) -> Self:
@@ -118,8 +114,7 @@ class Serve:
             return {"type": "http", "url": self.endpoint.replace("://", f"://{secret}")}
         if self.kind == "webdav":
             return {"type": "webdav", "vendor": "rclone", "url": self.endpoint} | who
-        tls = {"explicit_tls": "true"} if self._certificate else {}
-        return {"type": self.kind} | where | who | tls
+        return {"type": self.kind} | where | who
 
     def write_config(self, path: Path, remote: str = "remote") -> Path:
         """Add the server to an rclone.conf as `remote:`; makes the file if there is none."""

@@ -48,11 +48,12 @@ class Torrent:
 
     def magnet(self, *peers: str, trackers: bool = True) -> str:
         """A magnet link; `peers` are `host:port` that the client is to try (`x.pe`)."""
+        # libtorrent takes no escaped colon in `x.pe`.
         topics = [f"xt=urn:btih:{self.info_hash}"] * bool(self.info_hash)
         topics += [f"xt=urn:btmh:1220{self.info_hash_v2}"] * bool(self.info_hash_v2)
         rest = [("dn", self.name), *(("x.pe", peer) for peer in peers)]
         rest += [("tr", url) for url in self.trackers if trackers]
-        return "magnet:?" + "&".join([*topics, urllib.parse.urlencode(rest)])
+        return "magnet:?" + "&".join([*topics, urllib.parse.urlencode(rest, safe=":")])
 
     @property
     def hashes(self) -> list[bytes]:
