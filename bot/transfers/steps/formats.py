@@ -10,6 +10,7 @@ from pathlib import Path
 from bot.domain.task import FileEntry
 from bot.errors import Corrupt
 from bot.transfers.confined.tar import looks_like_tar
+from bot.transfers.steps.files import source_path
 
 #: Streams and tar, which the confined child reads; everything else is 7-Zip's.
 STREAMS = frozenset({"tar", "gz", "bz2", "xz", "lzma", "zst", "Z"})
@@ -118,7 +119,7 @@ def archives_in(
     taken = {volume.path for group in groups for volume in group.volumes}
     found, others = [], []
     for group in groups:
-        kind = "zip" if group.kind == "zip" else kind_of(directory / group.first.path)
+        kind = "zip" if group.kind == "zip" else kind_of(source_path(directory, group.first))
         if kind is None:
             others += group.volumes
         else:
@@ -128,7 +129,9 @@ def archives_in(
         if entry.path in taken:
             continue
         name = entry.path.rpartition("/")[2]
-        kind = kind_of(directory / entry.path) if len(files) == 1 or has_suffix(name) else None
+        kind = (
+            kind_of(source_path(directory, entry)) if len(files) == 1 or has_suffix(name) else None
+        )
         if kind is None:
             others.append(entry)
         else:

@@ -34,6 +34,8 @@ _LEAST_PART = 1024
 _MOST = 1 << 62
 _MOST_PARTS = 9999
 _OVERHEAD = 1024  # bytes that an archive adds to each file, more than enough
+#: What 7-Zip accepts: the format does not say how other letters are encoded.
+_ZIP_PASSWORD = re.compile(r"[ -~]{1,99}")
 _NUMBERED = re.compile(r"(?P<stem>.+)\.(?P<number>\d{3,5})")
 _PART = re.compile(r"(?i)(?P<stem>.+)\.part[._-]?(?P<number>\d{1,5})(?:of(?P<of>\d{1,5}))?")
 
@@ -62,6 +64,8 @@ class Zip:
         if name is not None:
             canonical["name"] = clean(name)
         if password is not None:
+            if canonical["format"] == "zip" and not _ZIP_PASSWORD.fullmatch(password):
+                raise given.wrong("password", "in a zip 1 to 99 ASCII characters; 7z takes others")
             canonical["password"] = password
         if params.get("split") is not None:
             canonical["split"] = given.number("split", None, _LEAST_PART, _MOST)

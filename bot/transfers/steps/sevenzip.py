@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bot.errors import (
     Corrupt,
+    InternalFailure,
     NoSpace,
     PolicyRefused,
     TransferError,
@@ -177,7 +178,14 @@ class SevenZip:
             stdin=_said(password),
             watch=watch,
         )
-        _judge(end, archive.name, password)
+        if end.status == 0:
+            return
+        failure = _meaning(end.status, f"{end.output}\n{end.complaints}", archive.name, password)
+        if isinstance(failure, Corrupt):
+            raise InternalFailure(
+                f"7-Zip could not write {archive.name!r}: {end.complaints[-500:]}"
+            )
+        raise failure
 
     async def test(self, archive: Path, kind: str, password: str | None) -> None:
         """Read the whole archive back; Corrupt where it is not whole."""
@@ -232,5 +240,5 @@ def _meaning(status: int, text: str, name: str, password: str | None) -> Transfe
     if "allocate" in text or "memory" in text:
         return PolicyRefused(f"{name!r} wants more memory than a step may have")
     said = [line for line in text.splitlines() if re.search("(?i)error|unexpected|missing", line)]
-    reason = said[-1].strip()[:300] if said else f"7-Zip ended with status {status}"
+    reason = said[-1].strip()[:300] if said else f"7-Zip can't read it (status {status})"
     return Corrupt(f"the archive {name!r} is damaged: {reason}")
