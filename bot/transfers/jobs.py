@@ -7,9 +7,14 @@ from bot.domain.task import Stage, StageKind, Task
 from bot.transfers.files import stage_directory
 
 
+def position(task: Task, stage: Stage) -> int:
+    """The index of ``stage`` itself: two stages may be equal, as a step that is there twice."""
+    return next(index for index, each in enumerate(task.stages) if each is stage)
+
+
 def source_stage(task: Task, stage: Stage) -> Stage | None:
     """The stage whose files ``stage`` reads; None where nothing lies on the disk."""
-    before = task.stages[: task.stages.index(stage)]
+    before = task.stages[: position(task, stage)]
     return next(
         (s for s in reversed(before) if s.kind in {StageKind.FETCH, StageKind.STEP}),
         None,
@@ -31,7 +36,7 @@ def fetch_job(task: Task, stage: Stage, checkpoint: Checkpoint) -> FetchJob:
     return FetchJob(
         id=task.id,
         source=task.source,
-        directory=stage_directory(task.workspace or "", task.stages.index(stage)),
+        directory=stage_directory(task.workspace or "", position(task, stage)),
         options=task.options,
         token=stage.token,
         checkpoint=checkpoint,
@@ -43,7 +48,7 @@ def deliver_job(task: Task, stage: Stage, checkpoint: Checkpoint) -> DeliverJob:
     """The job of a delivery; without files where the bytes do not pass the disk."""
     source = source_stage(task, stage)
     entries = source.files if source is not None else []
-    at = task.stages.index(source if source is not None else stage)
+    at = position(task, source if source is not None else stage)
     several = len(entries) > 1 or any("/" in entry.path for entry in entries)
     return DeliverJob(
         id=task.id,

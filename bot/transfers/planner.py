@@ -60,6 +60,7 @@ class Planner:
         """
         fetcher = self._engines.for_source(source, options.engine)
         deliverer = self._engines.for_destination(destination)
+        self._workspace_of(destination, "")
         if options.overwrite not in {"rename", "replace", "refuse"}:
             raise InvalidInput(
                 f"overwrite {options.overwrite!r} is not known",

@@ -43,7 +43,7 @@ from bot.domain.task import (
 from bot.engines.registry import Engines
 from bot.errors import Corrupt, InternalFailure, NoSpace, QuotaReached
 from bot.transfers import files
-from bot.transfers.jobs import deliver_job, fetch_job, keeps, source_stage, stage_of
+from bot.transfers.jobs import deliver_job, fetch_job, keeps, position, source_stage, stage_of
 from bot.transfers.planner import REMOTE_COPY, STREAMED, Planner
 from bot.transfers.space import DiskLedger
 
@@ -142,7 +142,7 @@ class Runner:
             return
         source = source_stage(task, stage)
         if stage.token is None and source is not None and stage.kind is not StageKind.VERIFY:
-            directory = files.stage_directory(task.workspace, task.stages.index(source))
+            directory = files.stage_directory(task.workspace, position(task, source))
             if not await files.complete(directory, source.files):
                 for each in task.stages:
                     each.state, each.token, each.files = StageState.PENDING, None, []
@@ -219,8 +219,8 @@ class Runner:
         source = source_stage(task, stage)
         if source is None or task.workspace is None:
             raise InternalFailure(f"the step {stage.name} has nothing to work on")
-        directory = files.stage_directory(task.workspace, task.stages.index(source))
-        output = files.stage_directory(task.workspace, task.stages.index(stage))
+        directory = files.stage_directory(task.workspace, position(task, source))
+        output = files.stage_directory(task.workspace, position(task, stage))
         await self._save(task)
         await files.make(output, empty=True)
         step = self._steps[stage.name]

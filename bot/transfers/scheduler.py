@@ -115,8 +115,10 @@ class Scheduler:
                 # A restart is no failure: the stage goes on from its token, the try counts once.
                 task.move(TaskState.QUEUED, at=self._clock.now())
             self._books.enter(task)
-            if task.state in WAITING and run:
-                self._wait(task, not_before=task.start_at or 0.0)
+            if task.state in WAITING:
+                self._waiting[task.id] = task
+                if run:
+                    self._wait(task, not_before=task.start_at or 0.0)
         return len(tasks)
 
     @property
