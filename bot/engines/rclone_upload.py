@@ -20,7 +20,7 @@ from bot.engines.local_names import numbered
 from bot.engines.rclone_files import Pair, RemoteFiles, RemoteInfo, local_root
 from bot.engines.rclone_hashes import hash_files
 from bot.engines.rclone_remote import Remote, parse, shorten
-from bot.errors import InvalidInput, PolicyRefused, SourceNotFound, TransferError
+from bot.errors import InvalidInput, PolicyRefused, Refused, SourceNotFound, TransferError
 
 _TRIES = 10_000
 _UPLOADING, _UPLOADED = "uploading", "uploaded"
@@ -124,14 +124,20 @@ class Upload:
     async def checkpoint(self, phase: str) -> None:
         """Make durable how far it is."""
         self._phase = phase
-        await self._job.checkpoint(
-            {
-                "remote": self.target.name,
-                "path": self.target.path,
-                "phase": phase,
-                "folder": self._folder,
-            }
-        )
+        await self._job.checkpoint(self._token())
+
+    def _token(self) -> dict[str, Any]:
+        return {
+            "remote": self.target.name,
+            "path": self.target.path,
+            "phase": self._phase,
+            "folder": self._folder,
+        }
+
+    async def undo(self) -> None:
+        """Remove what is half there, as far as the remote lets us."""
+        with contextlib.suppress(TransferError):
+            await discard(self._files, self._info, self._job, self._token(), None)
 
     async def _choose(self) -> Remote:
         wanted = self._job.name or self._entries[0].path.rpartition("/")[2]
@@ -211,6 +217,15 @@ class Upload:
         await self.checkpoint(_UPLOADED)
         return target
 
+    async def _copy(self, pairs: Sequence[Pair], *, inplace: bool = False) -> None:
+        try:
+            await self._files.copy(pairs, what=f"copying to {self.target}", inplace=inplace)
+        except SourceNotFound as error:
+            if self._source.directory is None or "bucket" in error.message.lower():
+                raise
+            # Our file is there: the remote lost sight of what it had just taken.
+            raise Refused(error.message) from None
+
     async def _is_ours(self, entry: FileEntry, place: Remote) -> bool:
         """Whether the file there is the one that we deliver, by size and, if it has one, hash."""
         kind = self._info.best_hash
@@ -242,7 +257,7 @@ class Upload:
             if e.path not in done
         ]
         if pairs:
-            await self._files.copy(pairs, what=f"copying to {self.target}")
+            await self._copy(pairs)
         if base != self.target:
             await self._finish_folder(base)
 
@@ -303,10 +318,14 @@ async def backend_cleanup(files: RemoteFiles, place: Remote, *, older_than: floa
 
 
 async def discard(
-    files: RemoteFiles, info: RemoteInfo, job: DeliverJob, delivered: Delivered | None
+    files: RemoteFiles,
+    info: RemoteInfo,
+    job: DeliverJob,
+    token: dict[str, Any] | None,
+    delivered: Delivered | None,
 ) -> None:
-    """Remove what a delivery left, whole or half; never what was there before."""
-    token = delivered.detail if delivered is not None else job.token
+    """Remove what a delivery left, whole or half (see ``token``); never what was there before."""
+    token = delivered.detail if delivered is not None else token
     target = target_of(token)
     if target is None or token is None:
         return
