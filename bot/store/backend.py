@@ -39,11 +39,13 @@ class Backend(Protocol):
     def holds(self, text: str) -> sa.ColumnElement[bool]:
         """The condition that a task has that text (without case already) in name or source."""
 
-    async def matches(self, text: str) -> sa.Select[Any] | None:
-        """The ``seq`` of all tasks that may hold ``text``, where an index says that they are few.
-
-        None where they are many or nobody knows: then it is quicker to look at each in order.
+    async def candidates(self, text: str) -> sa.ColumnElement[bool] | None:
+        """The condition of being one of the tasks that may hold ``text``, where an index says that
+        they are few. None where they are many or nobody knows: it is quicker to look at each.
         """
+
+    def unindexed(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """A column of ``tasks`` that no index is to be chosen for, where somebody must say so."""
 
     async def close(self) -> None:
         """End the write under way, then let go of the database."""

@@ -62,26 +62,15 @@ async def page_query(query: TaskQuery, database: Backend) -> sa.Select[Any]:
             f"a page can't have {query.limit} tasks", hint=f"ask for 1 to {_MAX_LIMIT}"
         )
     column = tasks.c[SORTS[query.sort]]
-    chosen = sa.select(tasks.c.seq).where(*_filters(query))
-    hint = f"INDEXED BY tasks_by_{query.sort}"
-    if query.states and not FINAL.intersection(query.states):
-        chosen = chosen.where(sa.text(UNFINISHED))
-        hint = "INDEXED BY tasks_unfinished"
-    if query.text:
-        text = _text(query.text)
-        chosen = chosen.where(database.holds(text))
-        matches = await database.matches(text)
-        if matches is not None:
-            chosen = chosen.where(tasks.c.seq.in_(matches))
-            hint = "NOT INDEXED"
-    # SQLite has no idea how many tasks a user or a state has, and must be told the way.
-    chosen = chosen.with_hint(tasks, hint, "sqlite")
-    order: list[sa.ColumnElement[Any]] = [column, tasks.c.seq]
+    conditions, by_index = await _conditions(query, database)
+    by: sa.ColumnElement[Any] = column if by_index else database.unindexed(column)
+    order: list[sa.ColumnElement[Any]] = [by, tasks.c.seq]
     if query.cursor is not None:
         place = _place(query)
         after = sa.tuple_(sa.literal(place.value, column.type), sa.literal(place.seq))
         here = sa.tuple_(*order)
-        chosen = chosen.where(here < after if query.descending else here > after)
+        conditions.append(here < after if query.descending else here > after)
+    chosen = sa.select(tasks.c.seq).where(*conditions)
     if query.descending:
         order = [part.desc() for part in order]
     ids = chosen.order_by(*order).limit(query.limit + 1).subquery("chosen")
@@ -98,18 +87,43 @@ def cursor_after(row: Values, query: TaskQuery) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def _filters(query: TaskQuery) -> list[sa.ColumnElement[bool]]:
+async def _conditions(
+    query: TaskQuery, database: Backend
+) -> tuple[list[sa.ColumnElement[bool]], bool]:
+    """The conditions of a query, and whether to walk the index of its order to find what fits.
+
+    Otherwise they lead to a few tasks by themselves, which are sorted then.
+    """
+    found = _filters(query, database)
+    by_index = True
+    if query.states and not FINAL.intersection(query.states):
+        found.append(sa.literal_column(UNFINISHED, sa.Boolean))
+        by_index = query.sort == "created"
+    if query.text:
+        text = _text(query.text)
+        found.append(database.holds(text))
+        candidates = await database.candidates(text)
+        if candidates is not None:
+            found.append(candidates)
+            by_index = False
+    return found, by_index
+
+
+def _filters(query: TaskQuery, database: Backend) -> list[sa.ColumnElement[bool]]:
+    state, engine, user, created = (
+        database.unindexed(tasks.c[name]) for name in ("state", "engine", "user", "created_at")
+    )
     found: list[sa.ColumnElement[bool]] = []
     if query.states:
-        found.append(tasks.c.state.in_(sorted(state.value for state in set(query.states))))
+        found.append(state.in_(sorted(state.value for state in set(query.states))))
     if query.engine is not None:
-        found.append(tasks.c.engine == _plain(query.engine, "engine"))
+        found.append(engine == _plain(query.engine, "engine"))
     if query.user is not None:
-        found.append(tasks.c.user == _plain(query.user, "user"))
+        found.append(user == _plain(query.user, "user"))
     if query.since is not None:
-        found.append(tasks.c.created_at >= query.since)
+        found.append(created >= query.since)
     if query.until is not None:
-        found.append(tasks.c.created_at < query.until)
+        found.append(created < query.until)
     return found
 
 

@@ -151,9 +151,13 @@ class PostgresqlBackend:
         """The condition that a task has that text; the trigram index, if there is one, helps."""
         return tasks.c.search.contains(text, autoescape=True)
 
-    async def matches(self, text: str) -> sa.Select[Any] | None:
+    async def candidates(self, text: str) -> sa.ColumnElement[bool] | None:
         """PostgreSQL has statistics, and chooses by itself."""
         return None
+
+    def unindexed(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """PostgreSQL has statistics, and chooses by itself."""
+        return column
 
     async def close(self) -> None:
         """Close the connections."""

@@ -148,8 +148,11 @@ def name_key(name: str | None) -> str:
 
 
 def search_text(name: str | None, source: str) -> str:
-    """What text is looked for in."""
-    return f"{name or ''}\n{source}".casefold()
+    """What text is looked for in.
+
+    The end is such that each character is the first of a sequence of three, as the index has them.
+    """
+    return f"{name or ''}\n{source}\n\n".casefold()
 
 
 def task_of(row: Mapping[str, Any]) -> Task:

@@ -18,6 +18,8 @@ REVISIONS = ("0001",)
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
+#: The terms of that index, in SQLite.
+TEXT_TERMS = "tasks_text_terms"
 
 #: The column of each order that ``TaskQuery.sort`` can name.
 SORTS = {

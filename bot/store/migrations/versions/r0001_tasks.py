@@ -107,6 +107,8 @@ def _text_index_of_sqlite() -> None:
         "CREATE VIRTUAL TABLE tasks_text USING fts5(search, content='tasks', content_rowid='seq',"
         " tokenize='trigram case_sensitive 1', detail='none', columnsize=0)"
     )
+    # Every sequence of three characters with the tasks that have it, for texts that are shorter.
+    op.execute("CREATE VIRTUAL TABLE tasks_text_terms USING fts5vocab('tasks_text', 'instance')")
     remove = (
         "INSERT INTO tasks_text(tasks_text, rowid, search) VALUES ('delete', old.seq, old.search);"
     )
