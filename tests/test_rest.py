@@ -1,0 +1,290 @@
+"""The REST interface, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from bot.domain.task import TaskState
+from bot.errors import NetworkFailed
+from bot.services import OWNER, Scope
+from bot.web import schemas, server
+from tests.rig import Rig, Script, rig
+
+
+@dataclass(slots=True)
+class Web:
+    """A served rig and its tokens, by scope."""
+
+    rig: Rig
+    port: int
+    secrets: dict[str, str]
+    app: Any
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        scope: str | None = "admin",
+        headers: dict[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Status, decoded body, headers."""
+        return await asyncio.to_thread(self._call, method, path, body, scope, headers or {}, raw)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        scope: str | None,
+        headers: dict[str, str],
+        raw: bytes | None,
+    ) -> tuple[int, Any, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        if scope is not None:
+            headers = {"Authorization": f"Bearer {self.secrets[scope]}", **headers}
+        payload = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        connection.request(method, path, payload, {"Content-Type": "application/json", **headers})
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        kind = response.getheader("Content-Type", "")
+        decoded = json.loads(content) if "json" in kind and content else content
+        return response.status, decoded, {k.lower(): v for k, v in response.getheaders()}
+
+
+@asynccontextmanager
+async def web(directory: Path) -> AsyncIterator[Web]:
+    """The application over a rig, on a port of its own."""
+    async with rig(directory) as it:
+        secrets = {}
+        for scope in Scope:
+            secrets[scope.name.lower()], _ = await it.tokens.create("test", scope)
+        app = server.build(
+            it.tasks, it.tokens, ready=lambda: None if it.scheduler.open else "stops"
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+        running = uvicorn.Server(config)
+        running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        serving = asyncio.ensure_future(running._serve([listener]))
+        try:
+            yield Web(it, listener.getsockname()[1], secrets, app)
+        finally:
+            running.should_exit = True
+            await serving
+
+
+async def test_health_needs_no_token(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        assert (await it.call("GET", "/healthz", scope=None))[:2] == (200, {"status": "alive"})
+        assert (await it.call("GET", "/readyz", scope=None))[0] == 200
+        await it.rig.scheduler.stop()
+        assert (await it.call("GET", "/readyz", scope=None))[:2] == (503, {"status": "stops"})
+
+
+async def test_every_other_route_needs_one(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        checked = 0
+        for template, methods in it.app.openapi()["paths"].items():
+            if not template.startswith("/api/"):
+                continue
+            for method in methods:
+                path = template.replace("{task_id}", "0").replace("{token_id}", "0")
+                for headers in ({}, {"Authorization": "Bearer mltb_wrong"}):
+                    status, body, got = await it.call(
+                        method.upper(), path, {}, scope=None, headers=headers
+                    )
+                    assert (status, body["code"]) == (401, "unauthenticated"), path
+                    assert got["www-authenticate"].startswith("Bearer")
+                    checked += 1
+        assert checked >= 32
+
+
+async def test_submit_show_and_wait(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        status, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
+        assert status == 201
+        schemas.TaskOut.model_validate(task)
+        assert task["state"] == "queued"
+        while task["state"] != "done":
+            path = f"/api/v3/tasks/{task['id']}?wait=10&version={task['version']}"
+            _, task, _ = await it.call("GET", path)
+        schemas.TaskOut.model_validate(task)
+        assert Path(task["path"]).read_bytes() == b"content"
+        status, page, _ = await it.call("GET", "/api/v3/tasks?state=done&text=test")
+        schemas.TaskPageOut.model_validate(page)
+        assert [item["id"] for item in page["items"]] == [task["id"]]
+        _, counts, _ = await it.call("GET", "/api/v3/tasks/counts")
+        assert counts["done"] == 1
+        assert set(counts) == set(TaskState)
+        _, receipts, _ = await it.call("GET", "/api/v3/receipts")
+        schemas.ReceiptOut.model_validate(receipts[0])
+        assert (await it.call("DELETE", f"/api/v3/tasks/{task['id']}"))[0] == 204
+        assert (await it.call("GET", f"/api/v3/tasks/{task['id']}"))[0] == 404
+
+
+async def test_the_verbs(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        it.rig.source.scripts["a"] = Script(gate=asyncio.Event())
+        _, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
+        at = f"/api/v3/tasks/{task['id']}"
+        await it.rig.until(task["id"], TaskState.RUNNING)
+        assert (await it.call("POST", f"{at}/pause"))[1]["state"] == "paused"
+        assert (await it.call("PATCH", at, {"priority": 7}))[1]["priority"] == 7
+        assert (await it.call("POST", f"{at}/resume"))[1]["state"] == "queued"
+        status, problem, headers = await it.call("POST", f"{at}/retry")
+        assert (status, problem["code"]) in {(409, "conflict"), (409, "illegal_move")}
+        assert headers["content-type"] == "application/problem+json"
+        schemas.ProblemOut.model_validate(problem)
+        assert (await it.call("POST", f"{at}/cancel"))[1]["state"] == "cancelled"
+        assert (await it.call("POST", f"{at}/select", {"files": [0]}))[0] == 409
+
+
+async def test_a_failure_is_shown_with_its_reason(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        it.rig.source.scripts["a"] = Script(errors=[NetworkFailed("no route")] * 9)
+        _, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
+        await it.rig.until(task["id"], TaskState.RETRYING)
+        _, task, _ = await it.call("GET", f"/api/v3/tasks/{task['id']}")
+        assert task["error"]["code"] == "network"
+        assert task["error"]["stage"] == "fetch"
+        schemas.TaskOut.model_validate(task)
+
+
+async def test_scopes(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        for scope, status in (("view", 403), ("operate", 201), ("admin", 201)):
+            body = {"source": f"test:{scope}"}
+            assert (await it.call("POST", "/api/v3/tasks", body, scope=scope))[0] == status
+        assert (await it.call("GET", "/api/v3/tasks", scope="view"))[0] == 200
+        assert (await it.call("GET", "/api/v3/tokens", scope="operate"))[0] == 403
+        status, token, _ = await it.call("POST", "/api/v3/tokens", {"scope": "view", "name": "n"})
+        assert status == 201
+        it.secrets["new"] = token["secret"]
+        assert (await it.call("GET", "/api/v3/tasks", scope="new"))[0] == 200
+        listed = (await it.call("GET", "/api/v3/tokens"))[1]
+        assert all("secret" not in each for each in listed)
+        assert (await it.call("DELETE", f"/api/v3/tokens/{token['id']}"))[0] == 204
+        assert (await it.call("GET", "/api/v3/tasks", scope="new"))[0] == 401
+
+
+async def test_an_expired_token_is_refused(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        secret, _ = await it.rig.tokens.create("short", Scope.VIEW, lifetime=10.0)
+        it.secrets["short"] = secret
+        assert (await it.call("GET", "/api/v3/tasks", scope="short"))[0] == 200
+        it.rig.clock.advance(11)
+        status, problem, _ = await it.call("GET", "/api/v3/tasks", scope="short")
+        assert status == 401
+        assert "expired" in problem["detail"]
+
+
+async def test_a_batch_answers_one_by_one(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        body = {"tasks": [{"source": "test:a"}, {"source": "nope:x"}, {"source": "test:b"}]}
+        status, answer, _ = await it.call("POST", "/api/v3/tasks/batch", body)
+        assert (status, answer["accepted"], answer["refused"]) == (201, 2, 1)
+        schemas.BatchOut.model_validate(answer)
+        assert answer["items"][1]["error"]["code"] == "unsupported"
+
+
+async def test_an_idempotency_key(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        headers = {"Idempotency-Key": "once"}
+        first = await it.call("POST", "/api/v3/tasks", {"source": "test:a"}, headers=headers)
+        second = await it.call("POST", "/api/v3/tasks", {"source": "test:a"}, headers=headers)
+        assert first[1]["id"] == second[1]["id"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"source": ""},
+        {"source": "test:a", "unknown": 1},
+        {"source": "test:a\nHost: x"},
+        {"source": "test:a", "priority": 1000},
+        {"source": "test:a", "options": {"checksum": "crc:1"}},
+        {"source": "test:a", "options": {"overwrite": "maybe"}},
+        {"source": "test:a", "options": {"limit": 0}},
+        {"source": "test:a", "steps": [{"name": "melt"}]},
+        {"source": "test:a", "options": {"engine": "aria2"}},
+    ],
+)
+async def test_a_wrong_body_says_what_is_wrong(tmp_path: Path, body: dict[str, Any]) -> None:
+    async with web(tmp_path) as it:
+        status, problem, headers = await it.call("POST", "/api/v3/tasks", body)
+        assert (status, problem["code"]) == (422, "invalid_input")
+        assert headers["content-type"] == "application/problem+json"
+        assert problem["detail"]
+        assert (await it.rig.tasks.count(OWNER))[TaskState.QUEUED] == 0
+
+
+async def test_hostile_names_and_destinations_are_refused(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        for options in ({"name": "../x"}, {"name": ".hidden"}, {"name": "a\0b"}):
+            body = {"source": "test:a", "options": options}
+            status, problem, _ = await it.call("POST", "/api/v3/tasks", body)
+            assert (status, problem["code"]) == (403, "policy")
+        for to in ("/etc", f"{it.rig.root}/../../etc"):
+            status, problem, _ = await it.call(
+                "POST", "/api/v3/tasks", {"source": "test:a", "to": to}
+            )
+            assert (status, problem["code"]) == (403, "policy")
+
+
+async def test_what_is_not_http_as_it_should_be(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        assert (await it.call("GET", "/nothing"))[1]["code"] == "not_found"
+        status, problem, headers = await it.call("PUT", "/api/v3/tasks", {})
+        assert (status, problem["status"]) == (405, 405)
+        assert "POST" in headers["allow"]
+        status, problem, _ = await it.call("POST", "/api/v3/tasks", raw=b"{not json")
+        assert status == 422
+        status, _, _ = await it.call(
+            "POST", "/api/v3/tasks", raw=b"x" * 10, headers={"Content-Length": str(1 << 40)}
+        )
+        assert status == 413
+        assert (await it.call("GET", "/api/v3/tasks?cursor=garbage"))[0] == 422
+
+
+async def test_secrets_do_not_come_out(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        body = {
+            "source": "test://anna:hidden1@host/a",
+            "options": {"password": "hidden2", "headers": {"Cookie": "hidden3"}},
+            "steps": [{"name": "upper", "params": {"password": "hidden4"}}],
+        }
+        _, task, _ = await it.call("POST", "/api/v3/tasks", body)
+        _, shown, _ = await it.call("GET", f"/api/v3/tasks/{task['id']}")
+        text = json.dumps([task, shown, (await it.call("GET", "/api/v3/tasks"))[1]])
+        assert "hidden" not in text
+        assert "anna" in text
+
+
+async def test_the_page_is_served_with_a_strict_policy(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        status, page, headers = await it.call("GET", "/", scope=None)
+        assert status == 200
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        for name in ("page.js", "style.css", "icon.svg"):
+            assert f"/static/{name}".encode() in page
+            assert (await it.call("GET", f"/static/{name}", scope=None))[0] == 200
+        for name in ("../server.py", "%2e%2e/server.py", "..%2fserver.py"):
+            assert (await it.call("GET", f"/static/{name}", scope=None))[0] in {400, 404}
