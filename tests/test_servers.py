@@ -23,7 +23,6 @@ import redis.asyncio
 
 from tests.servers import media as media_files
 from tests.servers.behaviours import (
-    HOSTILE_NAMES,
     AtMost,
     BasicAuth,
     Chunked,
@@ -42,9 +41,7 @@ from tests.servers.behaviours import (
     StallAfter,
     Switch,
     Throttled,
-    WithHeaders,
     WrongRange,
-    named,
     trickle,
 )
 from tests.servers.child import ChildServer
@@ -52,6 +49,7 @@ from tests.servers.content import content, sha256_of
 from tests.servers.dns import DnsServer, RebindingResolver
 from tests.servers.ftp import FtpServer
 from tests.servers.ftps import FtpsServer
+from tests.servers.headers import HOSTILE_NAMES, WithHeaders, named
 from tests.servers.http import HttpServer
 from tests.servers.media import Media
 from tests.servers.message import Request, Response
@@ -336,7 +334,6 @@ def test_at_most_so_many_at_a_time(http_server: HttpServer) -> None:
     assert get(url)[0] == 503
     gate.open()
     client.join(10)
-    http_server.seen.wait_for(lambda seen: all(one.finished for one in seen.requests()))
     assert get(url)[0] == 200
     assert http_server.seen.max_active == 2
 
@@ -580,9 +577,7 @@ def test_a_swarm_by_file_and_by_magnet(swarm: Swarm, tmp_path: Path) -> None:
         into = tmp_path / str(number)
         assert _leech(swarm, link, into)
         assert (into / "set/sub/c.bin").read_bytes() == Generated(1_000_002, 2).data()
-    stats = swarm.seed.stats()
-    assert stats.uploaded >= 2 * swarm.torrent.size
-    assert stats.seen
+    assert swarm.seed.wait_uploaded(2 * swarm.torrent.size).seen
     assert ("started", 0) in {(event, downloaded) for event, _, downloaded, _ in _said(swarm)}
 
 

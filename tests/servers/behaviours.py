@@ -214,8 +214,31 @@ class AtMost:
         if not self._free.acquire(blocking=False):
             return text(self._status)
         response = self._inner(request)
-        response.after.append(self._free.release)
+        place = _Place(self._free)
+        response.body = place.leave_before_end(response.body, response.length)
+        response.after.append(place.leave)
         return response
+
+
+class _Place:
+    """One of the places that `AtMost` has, given back once."""
+
+    def __init__(self, free: threading.Semaphore) -> None:
+        self._free: threading.Semaphore | None = free
+
+    def leave(self) -> None:
+        if self._free is not None:
+            self._free.release()
+            self._free = None
+
+    def leave_before_end(self, body: Body, length: int | None) -> Iterator[bytes]:
+        # Before the last bytes go out: who has them may come again at once.
+        out = 0
+        for piece in pieces(body):
+            out += len(piece)
+            if length is not None and out >= length:
+                self.leave()
+            yield piece
 
 
 class Gate:
@@ -393,51 +416,3 @@ class Gzipped:
         body = gzip.compress(b"".join(pieces(response.body)), 1, mtime=0)
         response.body, response.length = body, len(body)
         return response.set("Content-Encoding", "gzip").set("Vary", "Accept-Encoding")
-
-
-@dataclass(frozen=True)
-class WithHeaders:
-    """Adds or replaces headers; a value of None takes one away."""
-
-    inner: Route
-    headers: dict[str, str | None]
-
-    def __call__(self, request: Request) -> Response:
-        response = self.inner(request)
-        for name, value in self.headers.items():
-            response.set(name, value)
-        return response
-
-
-def named(inner: Route, disposition: str) -> Route:
-    """The route with this Content-Disposition, word for word; see `HOSTILE_NAMES`."""
-    return WithHeaders(inner, {"Content-Disposition": disposition})
-
-
-#: Content-Disposition values of servers that mean harm, or only mean well.
-HOSTILE_NAMES = {
-    "plain": 'attachment; filename="report.pdf"',
-    "unquoted": "attachment; filename=report.pdf",
-    "parent": 'attachment; filename="../../etc/passwd"',
-    "backslash": 'attachment; filename="..\\\\..\\\\windows\\\\win.ini"',
-    "absolute": 'attachment; filename="/etc/passwd"',
-    "slashes": 'attachment; filename="a/b/c.txt"',
-    "long": f'attachment; filename="{"n" * 296}.bin"',
-    "long_utf8": "attachment; filename*=UTF-8''" + "%E2%82%AC" * 100 + ".bin",
-    "utf8": "attachment; filename=\"naive.txt\"; filename*=UTF-8''na%C3%AFve%20%E2%82%AC.txt",
-    "utf8_parent": "attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd",
-    "raw_utf8": 'attachment; filename="na\u00c3\u00afve.txt"',
-    "nul": 'attachment; filename="a\x00b.txt"',
-    "nul_encoded": "attachment; filename*=UTF-8''a%00b.txt",
-    "newline_encoded": "attachment; filename*=UTF-8''a%0D%0AX-Evil%3A%201.txt",
-    "reserved": 'attachment; filename="CON.txt"',
-    "dot": 'attachment; filename="."',
-    "dotdot": 'attachment; filename=".."',
-    "hidden": 'attachment; filename=".bashrc"',
-    "dash": 'attachment; filename="-rf"',
-    "spaces": 'attachment; filename="  trailing. . "',
-    "bidi": "attachment; filename*=UTF-8''photo%E2%80%AEgpj.exe",
-    "empty": 'attachment; filename=""',
-    "missing": "attachment",
-    "broken": 'attachment; filename="unclosed',
-}

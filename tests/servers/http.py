@@ -227,7 +227,6 @@ class HttpServer:
         whole = False
         try:
             response = self._respond(request)
-            seen.status, seen.offset = response.status, response.offset
             try:
                 self._write(sock, request, response, seen)
             finally:
@@ -253,16 +252,19 @@ class HttpServer:
 
     def _write(self, sock: socket.socket, request: Request, response: Response, seen: Seen) -> None:
         head = response.head()
+        empty = request.method == "HEAD" or response.status in _BODILESS
+        expected = 0 if empty else None if response.chunked else response.length
+        self.seen.answering(seen, response.status, response.offset, expected)
         if response.head_rate:
             for byte in head:
                 sock.sendall(bytes((byte,)))
                 request.pause(1 / response.head_rate)
             head = b""
-        if request.method == "HEAD" or response.status in _BODILESS:
+        if empty:
             sock.sendall(head)
         elif isinstance(response.body, bytes) and not response.chunked:
+            self.seen.sending(seen, len(response.body))
             sock.sendall(head + response.body)
-            self.seen.sent(seen, len(response.body))
         else:
             sock.sendall(head)
             self._stream(sock, response, seen)
@@ -273,8 +275,13 @@ class HttpServer:
                 sock.sendall(b"%x\r\n" % len(piece))
             rest = memoryview(piece)
             while rest:
-                count = sock.send(rest)
-                self.seen.sent(seen, count)
+                self.seen.sending(seen, len(rest))
+                count = 0
+                try:
+                    count = sock.send(rest)
+                finally:
+                    if count < len(rest):
+                        self.seen.sending(seen, count - len(rest))
                 rest = rest[count:]
             if response.chunked:
                 sock.sendall(b"\r\n")

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Seen:
-    """One request and what became of it. Times are monotonic seconds, `sent` counts body bytes."""
+    """One request and what became of it. Times are monotonic seconds, `sent` counts body bytes.
+
+    `status`, `sent` and `whole` are noted before the last byte goes out, so that a client that has
+    it all finds them right; `finished` is noted after.
+    """
 
     method: str
     target: str
@@ -24,6 +28,7 @@ class Seen:
     offset: int = 0
     sent: int = 0
     whole: bool = False
+    expected: int | None = None
 
     def header(self, name: str) -> str | None:
         """The first value of a header, in any case of letters."""
@@ -44,7 +49,11 @@ class Seen:
 
 
 class Recorder:
-    """The requests of one server, from all of its threads."""
+    """The requests of one server, from all of its threads.
+
+    `max_active` is the most bodies that were on the way at a time: ask that of a client with few
+    connections. `max_connections` may count one that its client has just closed.
+    """
 
     def __init__(self) -> None:
         # Re-entrant: a condition of `wait_for` calls the questions below.
@@ -81,16 +90,30 @@ class Recorder:
             self._changed.notify_all()
         return seen
 
-    def sent(self, seen: Seen, count: int) -> None:
+    def answering(self, seen: Seen, status: int, offset: int, expected: int | None) -> None:
+        """The head is about to go out, with `expected` bytes to follow (None: not known)."""
+        with self._changed:
+            seen.status, seen.offset, seen.expected = status, offset, expected
+            self._sent_all(seen)
+
+    def sending(self, seen: Seen, count: int) -> None:
+        """Bytes are about to go out; less than nothing takes back what did not."""
         with self._changed:
             seen.sent += count
+            self._sent_all(seen)
             self._changed.notify_all()
+
+    def _sent_all(self, seen: Seen) -> None:
+        if not seen.whole and seen.expected is not None and seen.sent >= seen.expected:
+            seen.whole = True
+            self._active -= 1
 
     def ended(self, seen: Seen, *, whole: bool) -> None:
         with self._changed:
-            seen.finished = time.monotonic()
+            if not seen.whole:
+                self._active -= 1
             seen.whole = whole
-            self._active -= 1
+            seen.finished = time.monotonic()
             self._changed.notify_all()
 
     # What a test asks.

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import json
 import sys
+import time
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,14 @@ class TorrentSeed:
     def stats(self) -> Stats:
         answer = self._ask("stats")
         return Stats(answer["uploaded"], answer["peers"], tuple(answer["seen"]))
+
+    def wait_uploaded(self, count: int, timeout: float = 30.0) -> Stats:
+        """Ask until so many bytes went out: a peer has them before the seed counts them."""
+        deadline = time.monotonic() + timeout
+        while (stats := self.stats()).uploaded < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{stats.uploaded} of {count} bytes within {timeout} s")
+        return stats
 
     def set_limit(self, limit: int) -> None:
         """Change the speed, in bytes per second; 0 takes the limit off."""
