@@ -17,8 +17,10 @@ from bot.store import pages, rows
 from bot.store.backend import AlreadyThere, Backend
 from bot.store.journal import Journal
 from bot.store.migrate import History
-from bot.store.schema import UNFINISHED, receipts, tasks, tokens
+from bot.store.schema import receipts, tasks, tokens
 
+_FINAL = sorted(state.value for state in FINAL)
+_UNFINISHED = sorted(state.value for state in TaskState if state not in FINAL)
 #: Rows that are made ready at once before others get their turn.
 _CHUNK = 500
 #: Characters of what has an index; PostgreSQL takes 2,700 bytes.
@@ -169,13 +171,13 @@ class Store:
 
     async def unfinished(self) -> list[Task]:
         """Every task that is not final, oldest first."""
-        return await self._tasks(sa.text(UNFINISHED))
+        return await self._tasks(tasks.c.state.in_(_UNFINISHED))
 
     async def by_key(self, user: str, key: str) -> list[Task]:
         """The tasks that a submission with that idempotency key made, in its order."""
         return await self._tasks(tasks.c.user == user, tasks.c.key == key)
 
-    async def _tasks(self, *conditions: sa.ColumnElement[bool] | sa.TextClause) -> list[Task]:
+    async def _tasks(self, *conditions: sa.ColumnElement[bool]) -> list[Task]:
         query = (
             sa.select(*pages.TASK_COLUMNS)
             .select_from(pages.with_receipts(tasks))
@@ -186,7 +188,7 @@ class Store:
 
     async def delete(self, task_ids: Sequence[str]) -> int:
         """Forget those of the tasks that are finished (receipts stay); how many there were."""
-        final = tasks.c.state.in_(sorted(state.value for state in FINAL))
+        final = tasks.c.state.in_(_FINAL)
         statements = [
             sa.delete(tasks).where(tasks.c.id.in_(task_ids[start : start + _CHUNK]), final)
             for start in range(0, len(task_ids), _CHUNK)

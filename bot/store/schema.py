@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from bot.domain.task import FINAL
-
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
 REVISIONS = ("0001",)
 
@@ -31,10 +29,6 @@ SORTS = {
 }
 
 metadata = sa.MetaData()
-
-_FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
-#: Matches the partial index ``tasks_unfinished``: a query must use these very words.
-UNFINISHED = f"state NOT IN ({_FINAL})"
 
 # Compared byte by byte in both databases, so that one order and one cursor fit them both.
 _BYTEWISE = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -74,13 +68,6 @@ for _name, _column in SORTS.items():
     _held += [] if _column == "created_at" else [tasks.c.created_at]
     sa.Index(f"tasks_by_{_name}", *_held)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.user)
-sa.Index(
-    "tasks_unfinished",
-    tasks.c.created_at,
-    tasks.c.seq,
-    sqlite_where=sa.text(UNFINISHED),
-    postgresql_where=sa.text(UNFINISHED),
-)
 sa.Index("tasks_by_key", tasks.c.user, tasks.c.key, tasks.c.position, unique=True)
 
 receipts = sa.Table(

@@ -10,7 +10,6 @@ down_revision = None
 
 _SORTED = ("created_at", "updated_at", "size", "name_key", "priority")
 _NAMES = ("created", "updated", "size", "name", "priority")
-_UNFINISHED = sa.text("state NOT IN ('cancelled', 'done', 'failed')")
 
 
 def upgrade() -> None:
@@ -71,13 +70,6 @@ def _tasks() -> None:
         held += [] if column == "created_at" else ["created_at"]
         op.create_index(f"tasks_by_{name}", "tasks", held)
     op.create_index("tasks_by_state", "tasks", ["state", "user"])
-    op.create_index(
-        "tasks_unfinished",
-        "tasks",
-        ["created_at", "seq"],
-        sqlite_where=_UNFINISHED,
-        postgresql_where=_UNFINISHED,
-    )
     op.create_index("tasks_by_key", "tasks", ["user", "key", "position"], unique=True)
 
 
