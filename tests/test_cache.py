@@ -2,16 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from bot.cache import Cache, open_cache
 from bot.errors import ConfigError
-from tests.servers import redis as redis_server
 from tests.servers.redis import RedisServer
-
-needs_redis = pytest.mark.skipif(redis_server.program() is None, reason="valkey-server is missing")
 
 
 class Clock:
@@ -24,17 +21,11 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as started:
-        yield started
-
-
-@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+@pytest.fixture(params=["memory", "redis"])
 async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
     url = None
     if request.param == "redis":
-        url = request.getfixturevalue("server").url
+        url = request.getfixturevalue("redis_url")
     opened = await open_cache(url, prefix=f"{request.node.name}_", max_bytes=100_000)
     yield opened
     await opened.close()
@@ -217,14 +208,13 @@ async def test_a_url_that_is_none_of_redis_is_refused() -> None:
         await open_cache("http://127.0.0.1/", prefix="", max_bytes=1)
 
 
-@needs_redis
-async def test_redis_entries_end_with_their_time(server: RedisServer) -> None:
+async def test_redis_entries_end_with_their_time(redis_url: str) -> None:
     from redis.asyncio import Redis
 
-    cache = await open_cache(server.url, prefix="ttl_", max_bytes=1000)
+    cache = await open_cache(redis_url, prefix="ttl_", max_bytes=1000)
     await cache.set("a", b"1", ttl=30, tags=["t"])
     await cache.drop(["t"])
-    async with Redis.from_url(server.url) as client:
+    async with Redis.from_url(redis_url) as client:
         keys = [key async for key in client.scan_iter("ttl_*")]
         lives = [await client.pttl(key) for key in keys]
     await cache.close()
@@ -233,10 +223,9 @@ async def test_redis_entries_end_with_their_time(server: RedisServer) -> None:
     assert min(lives) <= 30_000
 
 
-@needs_redis
-async def test_caches_of_one_prefix_share_and_others_do_not(server: RedisServer) -> None:
+async def test_caches_of_one_prefix_share_and_others_do_not(redis_url: str) -> None:
     one, two, other = [
-        await open_cache(server.url, prefix=prefix, max_bytes=1000)
+        await open_cache(redis_url, prefix=prefix, max_bytes=1000)
         for prefix in ("shared_", "shared_", "other_")
     ]
     await one.set("k", b"1", ttl=60, tags=["t"])
@@ -251,9 +240,8 @@ async def test_caches_of_one_prefix_share_and_others_do_not(server: RedisServer)
         await cache.close()
 
 
-@needs_redis
-async def test_a_drop_by_another_process_outdates_what_is_being_made(server: RedisServer) -> None:
-    one, two = [await open_cache(server.url, prefix="race_", max_bytes=1000) for _ in range(2)]
+async def test_a_drop_by_another_process_outdates_what_is_being_made(redis_url: str) -> None:
+    one, two = [await open_cache(redis_url, prefix="race_", max_bytes=1000) for _ in range(2)]
     started, release = asyncio.Event(), asyncio.Event()
 
     async def old() -> bytes:
@@ -271,7 +259,7 @@ async def test_a_drop_by_another_process_outdates_what_is_being_made(server: Red
     await two.close()
 
 
-@needs_redis
+@pytest.mark.usefixtures("redis_server")  # It skips where there is none.
 async def test_redis_that_goes_away_means_misses_and_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -320,7 +308,7 @@ async def _mend(server: RedisServer) -> None:
     await _admin(server, "CONFIG", "SET", "port", str(server.port))
 
 
-@needs_redis
+@pytest.mark.usefixtures("redis_server")
 async def test_redis_that_refuses_writes_is_not_believed_before_it_forgets() -> None:
     with RedisServer() as server:
         cache = await open_cache(server.url, prefix="x_", max_bytes=1000)
@@ -333,13 +321,12 @@ async def test_redis_that_refuses_writes_is_not_believed_before_it_forgets() -> 
         await cache.close()
 
 
-@needs_redis
-async def test_many_commands_at_once_use_one_connection(server: RedisServer) -> None:
+async def test_many_commands_at_once_use_one_connection(redis_url: str) -> None:
     from redis.asyncio import Redis
 
-    async with Redis.from_url(server.url) as client:
+    async with Redis.from_url(redis_url) as client:
         before = (await client.info("stats"))["total_connections_received"]
-        cache = await open_cache(server.url, prefix="many_", max_bytes=1000)
+        cache = await open_cache(redis_url, prefix="many_", max_bytes=1000)
         await asyncio.gather(*(cache.set(f"{n}", b"%d" % n, ttl=60) for n in range(200)))
         found = await asyncio.gather(*(cache.get(f"{n}") for n in range(200)))
         after = (await client.info("stats"))["total_connections_received"]
