@@ -272,10 +272,6 @@ class CurlLoop:
                 self._awake = True
                 self._bell.send(b"\0")
 
-    def pause(self, handle: Handle) -> None:
-        """Stop receiving; only from the loop's thread."""
-        handle.curl.pause(pycurl.PAUSE_RECV)
-
     def resume(self, handle: Handle) -> None:
         """Go on receiving, from any thread; nothing happens where the handle has ended."""
         if self._closed:
@@ -286,6 +282,17 @@ class CurlLoop:
                 handle.curl.pause(pycurl.PAUSE_CONT)
 
         self.call(go_on)
+
+    def limit(self, handle: Handle, rate: int | None) -> None:
+        """Receive at most ``rate`` bytes a second from now on, from any thread."""
+        if self._closed:
+            return
+
+        def change() -> None:
+            if handle.curl in self._running:
+                handle.curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, rate or 0)
+
+        self.call(change)
 
     def every_tick(self, key: object, function: Callable[[float], None]) -> None:
         """Call ``function(now)`` about ten times a second while handles run (monotonic seconds)."""
@@ -443,6 +450,11 @@ class Answer:
         self.too_big = False
         self.status = 0
         self.headers: dict[str, str] = {}
+
+    def clear(self) -> None:
+        """Start over, for another answer."""
+        self._chunks.clear()
+        self._size = 0
 
     def header(self, line: bytes) -> None:
         """CURLOPT_HEADERFUNCTION; an answer after an interim one starts over."""

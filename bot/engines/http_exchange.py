@@ -14,7 +14,7 @@ import pycurl
 
 from bot.domain.task import TaskOptions
 from bot.engines.curl import CurlLoop, Handle
-from bot.engines.heads import Head, Version, request_headers
+from bot.engines.http_heads import Head, Version, request_headers
 from bot.engines.urls import Target
 from bot.errors import (
     NetworkFailed,

@@ -13,7 +13,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from bot.engines.ranges import Ranges
+from bot.engines.http_ranges import Ranges
 
 _SLOT = 4096
 _HEAD = struct.Struct("<QII")  # sequence number, count of ranges, CRC-32 of the rest

@@ -29,26 +29,12 @@ _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Headers of a request that say how bytes travel: a submission can't set them.
 _OURS = frozenset(
-    [
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "range",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ]
+    {
+        *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive"),
+        *("if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since"),
+        *("proxy-authorization", "proxy-connection", "range", "te", "trailer"),
+        *("transfer-encoding", "upgrade"),
+    }
 )
 
 

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bot.engines import sidecar
+from bot.engines import http_sidecar as sidecar
 from bot.engines.filenames import safe_name
-from bot.engines.ranges import Ranges
-from bot.engines.workers import Buffers, Strand, Workers
+from bot.engines.http_ranges import Ranges
+from bot.engines.http_workers import Buffers, Strand, Workers
 from bot.errors import Corrupt, InternalFailure, NoSpace, TransferError
 
 PART = ".part"
