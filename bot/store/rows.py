@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from bot.domain.ports import Token
-from bot.domain.task import (
-    FINAL,
-    Failure,
-    FileEntry,
-    Receipt,
-    Stage,
-    StepSpec,
-    Task,
-    TaskOptions,
-    TaskState,
-)
+from bot.domain.task import FINAL, Receipt, Task, TaskState
 from bot.errors import InternalFailure
 
 #: What a row holds where the size of a task is unknown.
@@ -29,29 +20,50 @@ _LARGEST = 2**63
 _NAME_KEY = 64
 
 
-class TaskRest(msgspec.Struct, omit_defaults=True):
-    """The fields of a task that have no column: nothing filters or sorts by them."""
+_TASK_COLUMNS = (
+    "id",
+    "user",
+    "source",
+    "destination",
+    "created_at",
+    "state",
+    "priority",
+    "start_at",
+    "engine",
+    "name",
+    "updated_at",
+    "finished_at",
+    "key",
+    "version",
+)
+_RECEIPT_COLUMNS = ("task", "source", "destination", "size", "sha256", "path", "finished_at")
 
-    options: TaskOptions = TaskOptions()
-    steps: list[StepSpec] = []
-    stages: list[Stage] = []
-    force: bool = False
-    workspace: str | None = None
-    waiting_since: float | None = None
-    started_at: float | None = None
-    failure: Failure | None = None
-    note: str | None = None
+
+def _rest_of(whole: type[msgspec.Struct], columns: Iterable[str]) -> type[msgspec.Struct]:
+    """A struct of the fields of ``whole`` that have no column: it is the body of a row.
+
+    So a field that is new in the domain is stored without a word here, and a row that is older
+    than it has its default.
+    """
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(whole):
+        if field.name in columns:
+            continue
+        if field.default is not msgspec.NODEFAULT:
+            fields.append((field.name, field.type, field.default))
+        elif field.default_factory is not msgspec.NODEFAULT:
+            default = msgspec.field(default_factory=field.default_factory)
+            fields.append((field.name, field.type, default))
+        else:
+            fields.append((field.name, field.type))
+    return msgspec.defstruct(f"{whole.__name__}Rest", fields, omit_defaults=True)
 
 
-class ReceiptRest(msgspec.Struct, omit_defaults=True):
-    """The fields of a receipt that have no column."""
-
-    files: list[FileEntry]
-    method: str
-    steps: list[str]
-    created_at: float
-    fetch_seconds: float = 0.0
-    total_seconds: float = 0.0
+# The size has a column of another kind, the receipt a table.
+_TaskRest = _rest_of(Task, {*_TASK_COLUMNS, "size", "receipt"})
+_ReceiptRest = _rest_of(Receipt, _RECEIPT_COLUMNS)
+_task_fields = attrgetter(*_TaskRest.__struct_fields__)
+_receipt_fields = attrgetter(*_ReceiptRest.__struct_fields__)
 
 
 class Change(msgspec.Struct):
@@ -76,16 +88,14 @@ class Change(msgspec.Struct):
         return self.columns[0] in FINAL
 
 
-_Rest = TypeVar("_Rest", TaskRest, ReceiptRest)
-
 _encoder = msgspec.json.Encoder()
-_task_rest = msgspec.json.Decoder(TaskRest)
-_receipt_rest = msgspec.json.Decoder(ReceiptRest)
+_task_rest = msgspec.json.Decoder(_TaskRest)
+_receipt_rest = msgspec.json.Decoder(_ReceiptRest)
 
 
 def change_of(task: Task) -> Change:
     """What a save of ``task`` writes. InternalFailure where it can't be stored."""
-    body = _body(task)
+    body = _encoded(_TaskRest(*_task_fields(task)), task.id)
     size = NO_SIZE if task.size is None else task.size
     _check_text(
         task.id,
@@ -157,35 +167,13 @@ def search_text(name: str | None, source: str) -> str:
 
 def task_of(row: Mapping[str, Any]) -> Task:
     """The task of a row of ``tasks`` with the columns of its receipt, prefixed by ``receipt_``."""
-    rest = _decoded(_task_rest, row["body"], row["id"])
     size = row["size"]
-    return Task(
-        id=row["id"],
-        user=row["user"],
-        source=row["source"],
-        destination=row["destination"],
-        created_at=row["created_at"],
-        state=TaskState(row["state"]),
-        options=rest.options,
-        steps=rest.steps,
-        stages=rest.stages,
-        priority=row["priority"],
-        start_at=row["start_at"],
-        force=rest.force,
-        engine=row["engine"],
-        name=row["name"],
-        size=None if size == NO_SIZE else size,
-        workspace=rest.workspace,
-        waiting_since=rest.waiting_since,
-        updated_at=row["updated_at"],
-        started_at=rest.started_at,
-        finished_at=row["finished_at"],
-        failure=rest.failure,
-        note=rest.note,
-        receipt=receipt_of(row, "receipt_") if row["receipt_task"] else None,
-        key=row["key"],
-        version=row["version"],
-    )
+    values: dict[str, Any] = {name: row[name] for name in _TASK_COLUMNS}
+    values |= _decoded(_task_rest, row["body"], row["id"])
+    values["state"] = TaskState(values["state"])
+    values["size"] = None if size == NO_SIZE else size
+    values["receipt"] = receipt_of(row, "receipt_") if row["receipt_task"] else None
+    return Task(**values)
 
 
 def receipt_row(receipt: Receipt, user: str) -> dict[str, Any]:
@@ -194,14 +182,6 @@ def receipt_row(receipt: Receipt, user: str) -> dict[str, Any]:
         receipt.task, receipt.source, receipt.destination, receipt.path or "", receipt.sha256 or ""
     )
     _check_number(receipt.task, receipt.size)
-    rest = ReceiptRest(
-        files=receipt.files,
-        method=receipt.method,
-        steps=receipt.steps,
-        created_at=receipt.created_at,
-        fetch_seconds=receipt.fetch_seconds,
-        total_seconds=receipt.total_seconds,
-    )
     return {
         "task": receipt.task,
         "user": user,
@@ -212,7 +192,7 @@ def receipt_row(receipt: Receipt, user: str) -> dict[str, Any]:
         "size": receipt.size,
         "sha256": receipt.sha256,
         "finished_at": receipt.finished_at,
-        "body": _encoded(rest, receipt.task),
+        "body": _encoded(_ReceiptRest(*_receipt_fields(receipt)), receipt.task),
     }
 
 
@@ -223,22 +203,9 @@ def source_key(source: str) -> str:
 
 def receipt_of(row: Mapping[str, Any], prefix: str = "") -> Receipt:
     """The receipt in the columns of ``row`` that begin with ``prefix``."""
-    rest = _decoded(_receipt_rest, row[f"{prefix}body"], row[f"{prefix}task"])
-    return Receipt(
-        task=row[f"{prefix}task"],
-        source=row[f"{prefix}source"],
-        destination=row[f"{prefix}destination"],
-        files=rest.files,
-        size=row[f"{prefix}size"],
-        sha256=row[f"{prefix}sha256"],
-        path=row[f"{prefix}path"],
-        method=rest.method,
-        steps=rest.steps,
-        created_at=rest.created_at,
-        finished_at=row[f"{prefix}finished_at"],
-        fetch_seconds=rest.fetch_seconds,
-        total_seconds=rest.total_seconds,
-    )
+    values: dict[str, Any] = {name: row[f"{prefix}{name}"] for name in _RECEIPT_COLUMNS}
+    values |= _decoded(_receipt_rest, row[f"{prefix}body"], values["task"])
+    return Receipt(**values)
 
 
 def token_of(row: Mapping[str, Any]) -> Token:
@@ -254,21 +221,6 @@ def token_of(row: Mapping[str, Any]) -> Token:
     )
 
 
-def _body(task: Task) -> str:
-    rest = TaskRest(
-        options=task.options,
-        steps=task.steps,
-        stages=task.stages,
-        force=task.force,
-        workspace=task.workspace,
-        waiting_since=task.waiting_since,
-        started_at=task.started_at,
-        failure=task.failure,
-        note=task.note,
-    )
-    return _encoded(rest, task.id)
-
-
 def _encoded(rest: msgspec.Struct, task_id: str) -> str:
     try:
         return _encoder.encode(rest).decode()
@@ -276,14 +228,17 @@ def _encoded(rest: msgspec.Struct, task_id: str) -> str:
         raise InternalFailure(f"task {task_id} can't be stored: {error}") from error
 
 
-def _decoded(decoder: msgspec.json.Decoder[_Rest], body: str, task_id: str) -> _Rest:
+def _decoded(
+    decoder: msgspec.json.Decoder[msgspec.Struct], body: str, task_id: str
+) -> dict[str, Any]:
     try:
-        return decoder.decode(body)
+        rest = decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise InternalFailure(
             f"what the database holds of task {task_id} can't be read: {error}",
             hint="restore the database from a copy, or delete that row",
         ) from error
+    return {name: getattr(rest, name) for name in rest.__struct_fields__}
 
 
 # Both refuse what a database would refuse later, amid the changes of other tasks.
