@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,12 +14,9 @@ from hypothesis import strategies as st
 from bot.domain.ports import Token
 from bot.domain.task import Stage, StageKind, Task, TaskOptions, TaskState
 from bot.errors import (
-    ConfigError,
     Duplicate,
     InternalFailure,
     InvalidInput,
-    MltbError,
-    Unavailable,
 )
 from bot.store import rows
 from bot.store.repository import Store, open_store
@@ -55,16 +49,6 @@ async def test_every_field_comes_back(store: Store, store_url: str) -> None:
     again = await open_store(store_url)
     assert await again.get(task.id) == expected
     await again.close()
-
-
-async def test_a_row_that_can_not_be_read_is_named(tmp_path: Path) -> None:
-    store = await open_store(f"sqlite:///{tmp_path / 'store.db'}")
-    await store.add([new_task()])
-    with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
-        database.execute("UPDATE tasks SET body = '{\"stages\": 5}'")
-    with pytest.raises(InternalFailure, match=new_task().id):
-        await store.get(new_task().id)
-    await store.close()
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -386,79 +370,3 @@ async def test_tokens(store: Store) -> None:
     assert await store.delete_token("a")
     assert not await store.delete_token("a")
     assert await store.find_token(b"\x00" * 32) is None
-
-
-# URLs
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "nonsense",
-        "mysql://root@localhost/x",
-        "postgresql+psycopg2://localhost/x",
-        "sqlite://",
-        "sqlite:///:memory:",
-        "sqlite:////tmp/x.db?mode=ro",
-        "postgresql://localhost/x?application_name=y",
-    ],
-)
-async def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="DATABASE_URL"):
-        await open_store(url)
-
-
-async def test_a_server_that_does_not_answer_is_named_without_its_password(free_port: int) -> None:
-    with pytest.raises(Unavailable) as caught:
-        await open_store(f"postgresql://me:hunter2@127.0.0.1:{free_port}/mltb")
-    assert f"127.0.0.1:{free_port}" in str(caught.value)
-    assert "hunter2" not in str(caught.value)
-
-
-async def test_a_database_that_is_not_there_is_a_wrong_setting(postgres_url: str) -> None:
-    with pytest.raises(ConfigError, match="does not exist"):
-        await open_store(postgres_url.replace("/test_", "/missing_"))
-
-
-async def test_the_usual_spellings_of_postgresql(postgres_url: str) -> None:
-    for scheme in ("postgres", "postgresql"):
-        store = await open_store(postgres_url.replace("postgresql+asyncpg", scheme))
-        await store.count()
-        await store.close()
-
-
-async def test_connections_that_were_cut_are_made_again(postgres_url: str) -> None:
-    import asyncpg
-
-    store = await open_store(postgres_url)
-    task = new_task()
-    await store.add([task])
-    admin = await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
-    await admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
-    )
-    await admin.close()
-    for _ in range(3):
-        await store.save(task)
-        assert await store.get(task.id) == task
-    await store.close()
-
-
-async def test_what_the_server_says_is_an_error_of_the_project(postgres_url: str) -> None:
-    import asyncpg
-
-    store = await open_store(postgres_url)
-    task = new_task()
-    await store.add([task])
-    admin = await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
-    await admin.execute("ALTER TABLE tasks RENAME TO elsewhere")
-    for asked in (store.save(task), store.get(task.id), store.add([new_task(2)])):
-        with pytest.raises(MltbError):
-            await asked
-    await admin.execute("ALTER TABLE elsewhere RENAME TO tasks")
-    await admin.close()
-    await store.save(task)
-    assert await store.get(task.id) == task
-    await store.close()
