@@ -38,6 +38,13 @@ from bot.errors import (
     Unsupported,
 )
 
+#: Well-known nodes that tell a new one about others.
+DHT_ROUTERS = (
+    "dht.libtorrent.org:25401",
+    "router.bittorrent.com:6881",
+    "router.utorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+)
 _BY_LINK = 100
 _BY_ENDING = 80
 
@@ -48,8 +55,9 @@ class TorrentEngine:
     ``fetch_torrent`` gets the bytes behind the URL of a torrent file. ``stall_timeout`` in
     seconds; ``port`` 0 takes a free one on ``interfaces``. ``seed_ratio`` and ``seed_time``
     (seconds) end the seeding of a submission that says nothing about it; 0 does not count, and
-    both 0 is no seeding. ``utp`` False leaves TCP alone. ``idle`` is how long, in seconds, the
-    worker outlives the last job.
+    both 0 is no seeding. ``utp`` is whether peers may come by uTP; we go by TCP. ``dht_routers`` are ``host:port`` and the
+    only addresses that the policy is not asked about. ``idle`` is how long, in seconds, the worker
+    outlives the last job.
     """
 
     name = "torrent"
@@ -71,6 +79,7 @@ class TorrentEngine:
         seed_time: float = 0.0,
         utp: bool = True,
         interfaces: Sequence[str] = ("0.0.0.0", "[::]"),  # noqa: S104 - peers come from anywhere
+        dht_routers: Sequence[str] = DHT_ROUTERS,
         idle: float = 60.0,
     ) -> None:
         self._state = state_dir
@@ -79,7 +88,9 @@ class TorrentEngine:
         self._seed_ratio = seed_ratio
         self._seed_time = seed_time
         self._planning: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        settings = TorrentSettings(port, dht, utp, max_connections, tuple(interfaces))
+        settings = TorrentSettings(
+            port, dht, utp, max_connections, tuple(interfaces), tuple(dht_routers)
+        )
         self._worker = TorrentClient(policy, state_dir, settings, idle)
 
     @property

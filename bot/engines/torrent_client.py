@@ -28,13 +28,16 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class TorrentSettings(msgspec.Struct, frozen=True):
-    """What the session of libtorrent is given. ``interfaces`` are addresses to listen on."""
+    """What the session of libtorrent is given. ``interfaces`` are addresses to listen on,
+    ``dht_routers`` are ``host:port`` of nodes to begin with.
+    """
 
     port: int
     dht: bool
     utp: bool
     max_connections: int
     interfaces: tuple[str, ...]
+    dht_routers: tuple[str, ...]
 
 
 class TorrentClient:
