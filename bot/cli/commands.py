@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bot import __version__
+from bot.cli.logs import start_logging
 from bot.config import Loaded, load
 from bot.errors import ConfigError, InvalidInput, MltbError
 
@@ -57,8 +58,7 @@ def main() -> None:
 
 def _settings() -> Loaded:
     loaded = load()
-    level = getattr(logging, loaded.settings.log_level.upper())
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    start_logging(loaded.settings, at_least=logging.WARNING)
     return loaded
 
 

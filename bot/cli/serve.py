@@ -9,6 +9,7 @@ import sys
 import uvloop
 
 from bot.cli.host import hosted, stoppable
+from bot.cli.logs import start_logging
 from bot.config import Loaded, Settings
 from bot.lock import Address, Doorplate
 
@@ -16,8 +17,7 @@ from bot.lock import Address, Doorplate
 def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
     settings = loaded.settings
-    level = getattr(logging, settings.log_level.upper())
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 

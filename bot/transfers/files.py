@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bot.domain.task import FileEntry
+
+T = TypeVar("T")
 
 #: The directory in a root under which the workspaces lie.
 WORK = ".mltb"
@@ -18,9 +22,19 @@ def stage_directory(workspace: str, index: int) -> Path:
     return Path(workspace) / str(index)
 
 
+async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
+    """Do ``work`` in a thread, to its end: a cancelled caller leaves no thread at work behind."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
 async def make(directory: Path, *, empty: bool = False) -> None:
     """Make ``directory`` (and those above it) for this user alone; ``empty`` clears it first."""
-    await asyncio.to_thread(_make, directory, empty)
+    await _in_thread(_make, directory, empty)
 
 
 def _make(directory: Path, empty: bool) -> None:
@@ -29,18 +43,27 @@ def _make(directory: Path, empty: bool) -> None:
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
-        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: the mode is for the last of a path alone.
+        for above in reversed(directory.parents):
+            above.mkdir(mode=0o777 if WORK not in above.parts else 0o700, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
 
 
 async def remove(directory: Path) -> None:
     """Remove ``directory`` and everything below it; nothing to do is fine."""
-    await asyncio.to_thread(shutil.rmtree, directory, True)
+    await _in_thread(_remove, directory)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.parent.name == WORK:
+        with contextlib.suppress(OSError):
+            directory.parent.rmdir()  # The last task out; others keep it.
 
 
 async def complete(directory: Path, files: Sequence[FileEntry]) -> bool:
     """Whether every file lies in ``directory`` with its size."""
-    return await asyncio.to_thread(_complete, directory, files)
+    return await _in_thread(_complete, directory, files)
 
 
 def _complete(directory: Path, files: Sequence[FileEntry]) -> bool:
@@ -52,7 +75,7 @@ def _complete(directory: Path, files: Sequence[FileEntry]) -> bool:
 
 async def leftovers(roots: Iterable[Path]) -> list[Path]:
     """Every workspace that lies under ``roots``; the name of each is the id of its task."""
-    return await asyncio.to_thread(_leftovers, list(roots))
+    return await _in_thread(_leftovers, list(roots))
 
 
 def _leftovers(roots: list[Path]) -> list[Path]:
