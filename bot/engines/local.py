@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from bot.domain.ports import Capabilities, Delivered, DeliverJob, Fetched, Fetch
 from bot.domain.task import Progress, TaskOptions
 from bot.engines import local_after
 from bot.engines.local_delivery import Delivery
-from bot.engines.local_flow import Flow
+from bot.engines.local_flow import Flow, in_thread
 from bot.engines.local_names import Names
 from bot.engines.local_roots import WORK, Roots
 from bot.errors import Corrupt, Unsupported
@@ -156,21 +156,7 @@ class LocalEngine:
         if kind not in self._pools:
             threads = self._threads if large else min(_FEW, self._threads)
             self._pools[kind] = ThreadPoolExecutor(threads, f"local-{kind}")
-        running: Future[_Result] = self._pools[kind].submit(work)
-        waiting = asyncio.wrap_future(running)
-        try:
-            return await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            flow.stop()
-            running.cancel()
-            while not waiting.done():
-                try:
-                    await asyncio.wait([waiting])
-                except asyncio.CancelledError:
-                    continue
-            if not waiting.cancelled():
-                waiting.exception()
-            raise
+        return await in_thread(flow, self._pools[kind], work)
 
 
 def _prepared(job: DeliverJob, roots: Roots, names: Names, flow: Flow) -> Delivery:

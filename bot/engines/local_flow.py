@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
 
 from bot.domain.task import Progress
 
 _CHUNK = 8 * 1024 * 1024
 _LOOK = 0.25  # seconds between two looks at a limit that may have changed
 _SMOOTH = 0.3  # weight of the newest speed
+_Result = TypeVar("_Result")
 
 
 class Stopped(Exception):
@@ -67,3 +71,22 @@ class Flow:
             speed = fresh if before == 0 else speed + _SMOOTH * (fresh - speed)
             self._sampled = (now, done, speed)
         return Progress(done=done, total=self.total, speed=speed)
+
+
+async def in_thread(flow: Flow, executor: Executor | None, work: Callable[[], _Result]) -> _Result:
+    """The result of ``work``, done in a thread; when cancelled, stop ``flow`` and go on only after
+    the thread has let go of the disk."""
+    running = asyncio.get_running_loop().run_in_executor(executor, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        flow.stop()
+        running.cancel()
+        while not running.done():
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError:
+                continue
+        if not running.cancelled():
+            running.exception()
+        raise
