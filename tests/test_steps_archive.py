@@ -546,7 +546,7 @@ def _program(tmp_path: Path, unpack: str) -> Programs:
     ("unpack", "setting"),
     [
         ("i=0; while :; do i=$((i+1)); echo > $out/$i; done", "ARCHIVE_MAX_FILES"),
-        ("head -c 99000000 /dev/zero > $out/f", "ARCHIVE_MAX_SIZE"),
+        ("head -c 99000000 /dev/zero > $out/f; stat -c %s $out/f > $0.size", "ARCHIVE_MAX_SIZE"),
         (
             "while :; do i=$((i+1)); head -c 1000000 /dev/zero > $out/$((i%500)); done",
             "ARCHIVE_MAX_SIZE",
@@ -560,9 +560,22 @@ async def test_more_comes_out_than_was_listed(
     bench.max_size = 20 * 1024 * 1024
     bench.max_files = 100_000 if setting == "ARCHIVE_MAX_SIZE" else 100
     bench.put("x.zip", zipped({"f": b"12345"}))
-    with pytest.raises(TransferError) as caught:
+    with pytest.raises(PolicyRefused, match=setting):
         await bench.run("extract")
-    assert caught.value.code in {"policy", "corrupt"}
+    assert bench.left() == {}
+    largest = tmp_path / "7zz.size"
+    if "stat" in unpack:
+        assert int(largest.read_text()) == bench.max_size + 1
+
+
+@pytest.mark.parametrize("unpack", ["printf 1 > $out/f; printf 2 > $out/g", "exit 0"])
+async def test_other_files_come_out_than_were_listed(
+    bench: Bench, tmp_path: Path, unpack: str
+) -> None:
+    bench.programs = _program(tmp_path, unpack)
+    bench.put("x.zip", zipped({"f": b"12345"}))
+    with pytest.raises(Corrupt, match="lists 1 files, and"):
+        await bench.run("extract")
     assert bench.left() == {}
 
 
@@ -632,6 +645,14 @@ async def test_truncated_archives(bench: Bench, programs: Programs, name: str) -
     bench.programs = programs
     whole = {"x.zip": zipped(FILES), "x.tar.gz": gzip.compress(_tar()), "x.tar": _tar()}[name]
     bench.put(name, whole[: len(whole) // 2])
+    with pytest.raises(Corrupt):
+        await bench.run("extract")
+    assert bench.left() == {}
+
+
+@needs_7zip
+async def test_truncated_stream_of_7zip(bench: Bench) -> None:
+    bench.put("x.txt.zst", zstd(FILES["sub/b.bin"])[:100_000])
     with pytest.raises(Corrupt):
         await bench.run("extract")
     assert bench.left() == {}

@@ -13,8 +13,9 @@ from bot.domain.ports import StepJob
 from bot.domain.task import FileEntry
 from bot.errors import Corrupt, InvalidInput, NoSpace, Unsupported
 from bot.transfers.confined.names import FreeNames, clean, parts_of
-from bot.transfers.steps import build_steps, files, find_programs
+from bot.transfers.steps import Guarded, build_steps, files, find_programs
 from bot.transfers.steps import rename as rename_module
+from bot.transfers.steps.rename import Choose
 from tests.stepping import BARE, Bench
 
 STEPS = build_steps(BARE, max_size=1, max_files=1, max_ratio=1, max_depth=1, timeout=0)
@@ -170,6 +171,7 @@ async def test_split_and_join(tmp_path: Path) -> None:
         "d/movie.mkv.003": 500_000,
         "small.txt": 1,
     }
+    assert splitting.progress[-1].speed > 0
     assert splitting.progress[-1].done == splitting.progress[-1].total == len(data)
     for name, part in parts.items():
         joining.put(name, part)
@@ -251,6 +253,22 @@ def test_no_room(tmp_path: Path) -> None:
     with pytest.raises(NoSpace, match="are free") as caught:
         files.need_room(tmp_path, 1 << 62)
     assert caught.value.details["needed"] == 1 << 62
+
+
+class _Full(Choose):
+    """A step that writes to a full disk."""
+
+    async def run(self, job: StepJob) -> list[FileEntry]:
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
+        return []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+async def test_full_disk(bench: Bench) -> None:
+    step = Guarded(_Full("full", keeps=True), 0)
+    with pytest.raises(NoSpace, match="the disk is full"):
+        await step.run(StepJob("t", bench.input, [], bench.output, {}, print))
 
 
 async def test_cancel_waits_for_the_thread() -> None:

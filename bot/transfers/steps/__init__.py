@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from bot.domain.ports import Step, StepJob
-from bot.domain.task import FileEntry
+from bot.domain.task import FileEntry, Progress
 from bot.errors import NoSpace, PolicyRefused
 from bot.transfers.steps.extract import ArchiveLimits, Extract
 from bot.transfers.steps.ffmpeg import Ffmpeg
@@ -59,7 +63,7 @@ def build_steps(
 
 
 class Guarded:
-    """A step with a time limit, and with a full disk told as one."""
+    """A step with a time limit, with a speed, and with a full disk told as one."""
 
     def __init__(self, step: Step, timeout: float) -> None:
         self._step = step
@@ -81,6 +85,7 @@ class Guarded:
     async def run(self, job: StepJob) -> list[FileEntry]:
         """As the step does; PolicyRefused when it takes too long, NoSpace when the disk is full."""
         limit = asyncio.timeout(self._timeout or None)
+        job = replace(job, report=_with_speed(job.report))
         try:
             async with limit:
                 return await self._step.run(job)
@@ -95,3 +100,15 @@ class Guarded:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
             raise NoSpace("the disk is full", hint="free some room and retry the task") from error
+
+
+def _with_speed(report: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """``report`` with the speed since the start of the step, in bytes a second."""
+    started = time.monotonic()
+
+    def reporting(progress: Progress) -> None:
+        seconds = time.monotonic() - started
+        speed = progress.done / seconds if seconds > 0 else 0.0
+        report(msgspec.structs.replace(progress, speed=speed))
+
+    return reporting
