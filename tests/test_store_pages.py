@@ -86,7 +86,7 @@ async def all_pages(store: Store, query: TaskQuery) -> list[str]:
     raise AssertionError("the pages do not end")
 
 
-FILTERS = [
+FILTERS: list[dict[str, object]] = [
     {},
     {"states": (TaskState.DONE,)},
     {"states": (TaskState.RUNNING, TaskState.QUEUED)},
@@ -113,15 +113,12 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("wanted", FILTERS, ids=str)
-async def test_pages_are_what_one_would_pick_by_hand(
-    store: Store, wanted: dict[str, object]
-) -> None:
+async def test_pages_are_what_one_would_pick_by_hand(store: Store) -> None:
     everyone = some_tasks(60)
     await store.add(everyone)
-    for sort, descending in itertools.product(SORTS, (True, False)):
+    for wanted, sort, descending in itertools.product(FILTERS, SORTS, (True, False)):
         query = msgspec.convert(
-            {**wanted, "sort": sort, "descending": descending, "limit": 7}, TaskQuery
+            {**wanted, "sort": sort, "descending": descending, "limit": 9}, TaskQuery
         )
         assert await all_pages(store, query) == by_hand(everyone, query), query
 
@@ -189,51 +186,45 @@ def cursor_of(value: object) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"sort": "body"},
-        {"sort": "created; DROP TABLE tasks"},
-        {"limit": 0},
-        {"limit": -1},
-        {"limit": 501},
-        {"text": "x" * 501},
-        {"text": "a\0b"},
-        {"text": "\udcff"},
-        {"user": "\udcff"},
-        {"engine": "\0"},
-        *(
-            {"cursor": cursor}
-            for cursor in (
-                "",
-                "x",
-                "!!!!",
-                "é",
-                "\udcff",
-                "A" * 100_000,
-                cursor_of("text"),
-                cursor_of(["created", True, 1.0]),
-                cursor_of(["created", True, 1.0, 2, 3]),
-                cursor_of(["created", False, 1.0, 2]),
-                cursor_of(["size", True, 1, 2]),
-                cursor_of(["created", True, "1", 2]),
-                cursor_of(["created", True, None, 2]),
-                cursor_of(["created", True, 1.0, 2**63]),
-                cursor_of(["created", True, 1.0, 1.5]),
-            )
-        ),
-        {"sort": "size", "cursor": cursor_of(["size", True, 2**63, 2])},
-        {"sort": "size", "cursor": cursor_of(["size", True, 1.5, 2])},
-        {"sort": "name", "cursor": cursor_of(["name", True, 5, 2])},
-        {"sort": "name", "cursor": cursor_of(["name", True, "\0", 2])},
-    ],
-    ids=lambda wrong: str(wrong)[:60].encode("ascii", "backslashreplace").decode(),
-)
-async def test_a_query_that_cannot_be_is_refused(store: Store, wrong: dict[str, object]) -> None:
+WRONG: list[dict[str, object]] = [
+    {"sort": "body"},
+    {"sort": "created; DROP TABLE tasks"},
+    {"limit": 0},
+    {"limit": -1},
+    {"limit": 501},
+    {"text": "x" * 501},
+    {"text": "a\0b"},
+    {"text": "\udcff"},
+    {"user": "\udcff"},
+    {"engine": "\0"},
+    {"cursor": ""},
+    {"cursor": "x"},
+    {"cursor": "!!!!"},
+    {"cursor": "é"},
+    {"cursor": "\udcff"},
+    {"cursor": "A" * 100_000},
+    {"cursor": cursor_of("text")},
+    {"cursor": cursor_of(["created", True, 1.0])},
+    {"cursor": cursor_of(["created", True, 1.0, 2, 3])},
+    {"cursor": cursor_of(["created", False, 1.0, 2])},
+    {"cursor": cursor_of(["size", True, 1, 2])},
+    {"cursor": cursor_of(["created", True, "1", 2])},
+    {"cursor": cursor_of(["created", True, None, 2])},
+    {"cursor": cursor_of(["created", True, 1.0, 2**63])},
+    {"cursor": cursor_of(["created", True, 1.0, 1.5])},
+    {"sort": "size", "cursor": cursor_of(["size", True, 2**63, 2])},
+    {"sort": "size", "cursor": cursor_of(["size", True, 1.5, 2])},
+    {"sort": "name", "cursor": cursor_of(["name", True, 5, 2])},
+    {"sort": "name", "cursor": cursor_of(["name", True, "\0", 2])},
+]
+
+
+async def test_a_query_that_cannot_be_is_refused(store: Store) -> None:
     await store.add([new_task()])
-    with pytest.raises(InvalidInput) as caught:
-        await store.page(TaskQuery(**wrong))  # type: ignore[arg-type]
-    assert len(str(caught.value)) < 500
+    for wrong in WRONG:
+        with pytest.raises(InvalidInput) as caught:
+            await store.page(TaskQuery(**wrong))  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 500
 
 
 async def test_a_made_up_place_is_a_place(store: Store) -> None:

@@ -178,18 +178,18 @@ def _copy(source: sqlite3.Connection, path: Path, newest: str) -> Path:
         number += 1
         target = path.with_name(f"{path.name}.before-{newest}.{number}")
     part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(sqlite3.connect(part)) as copy:
             source.backup(copy)
-        os.fsync(handle)
-    except sqlite3.Error as error:
-        part.unlink(missing_ok=True)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        return part.rename(target)
+    except (sqlite3.Error, OSError) as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise NoSpace(
             f"no copy of the database {path} could be made before its migration: {error}",
-            hint=f"free {path.stat().st_size} bytes there; the database is as it was",
+            hint=f"make {path.stat().st_size} bytes free there; the database is as it was",
         ) from error
-    finally:
-        os.close(handle)
-    return part.rename(target)
