@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import selectors
 import socket
 import threading
@@ -27,7 +28,14 @@ import pycurl
 from bot.engines.curl_errors import transfer_error
 from bot.engines.egress import EgressPolicy
 from bot.engines.urls import PORTS
-from bot.errors import Corrupt, InternalFailure, InvalidInput, MltbError, PolicyRefused
+from bot.errors import (
+    Corrupt,
+    InternalFailure,
+    InvalidInput,
+    MltbError,
+    NetworkFailed,
+    PolicyRefused,
+)
 
 #: Answers the addresses of ``(host, port)`` in place of DNS.
 Resolve = Callable[[str, int], Sequence[str]]
@@ -101,10 +109,25 @@ class Handle:
                 self.refused = refusal
                 return pycurl.SOCKET_BAD
         try:
-            return socket.socket(family, kind, protocol)
+            return _Passing(socket.socket(family, kind, protocol).detach())
         except OSError as error:
             self.detail = f"no socket: {error.strerror}"
             return pycurl.SOCKET_BAD
+
+
+class _Passing:
+    """A descriptor on its way to pycurl, which takes a copy of it and leaves the original."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def __del__(self) -> None:
+        os.close(self._fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +210,9 @@ class CurlLoop:
             ipaddress.ip_address(handle.host.strip("[]"))
         except ValueError:
             found = [f"[{text}]" if ":" in text else text for text in resolve(handle.host, port)]
-            if found:
-                handle.set(pycurl.RESOLVE, [f"{handle.host}:{port}:{','.join(found)}"])
+            if not found:
+                raise NetworkFailed(f"{handle.host}: the name can't be resolved") from None
+            handle.set(pycurl.RESOLVE, [f"{handle.host}:{port}:{','.join(found)}"])
 
     def release(self, handle: Handle) -> None:
         """Take back a handle that does not run."""

@@ -66,7 +66,6 @@ class HttpEngine:
         user_agent: str = "mltb",
         known_hosts: Path | None = None,
     ) -> None:
-        self._policy = policy
         self._workers = Workers()
         self._exchange = Exchange(
             loop,
@@ -174,7 +173,6 @@ class HttpEngine:
 
     def _access(self, source: str, options: TaskOptions) -> Access:
         target = parse(source)
-        self._policy.check_url(target.url, PORTS)
         if options.segments is not None and not 1 <= options.segments <= _MOST_SEGMENTS:
             raise InvalidInput(
                 f"{options.segments} segments are not possible",

@@ -137,7 +137,7 @@ class Head:
 
     def error(self, host: str) -> TransferError | None:
         """What the status means for a transfer; None where it is a success."""
-        if 200 <= self.status < 300 and self.status not in {203, 204, 205}:
+        if 200 <= self.status < 300 and self.status not in {204, 205}:
             return None
         return status_error(self.status, host, self.retry_after)
 

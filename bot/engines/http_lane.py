@@ -114,7 +114,19 @@ class Lane:
         self._idle_at = self.pos
 
     def _write(self, data: memoryview) -> int | None:
-        """CURLOPT_WRITEFUNCTION. Either takes all of ``data`` or pauses."""
+        """CURLOPT_WRITEFUNCTION, a hundred thousand times a gigabyte: first what is usual."""
+        buffer, count = self._buffer, len(data)
+        if buffer is not None:
+            filled = self._filled + count
+            if filled < len(buffer) and (self.end is None or self.pos + count < self.end):
+                buffer[self._filled : filled] = data
+                self._filled = filled
+                self.pos += count
+                return None
+        return self._write_checked(data)
+
+    def _write_checked(self, data: memoryview) -> int | None:
+        """Either takes all of ``data`` or pauses."""
         if self.decide() is not Verdict.TAKEN:
             return self._ignore(len(data))
         part = self._part
@@ -125,12 +137,10 @@ class Lane:
             count = self.end - self.pos
             if count <= 0:
                 return self._stop()
-        if not self._room(count):
-            return int(pycurl.WRITEFUNC_PAUSE)
-        buffer, filled = self._buffer, self._filled
+        buffer = self._room(count)
         if buffer is None:
-            return self._stop()
-        whole = count == len(data)
+            return int(pycurl.WRITEFUNC_PAUSE)
+        whole, filled = count == len(data), self._filled
         buffer[filled : filled + count] = data if whole else data[:count]
         self._filled = filled + count
         self.pos += count
@@ -138,15 +148,15 @@ class Lane:
             self.flush()
         return None if whole else self._stop()
 
-    def _room(self, count: int) -> bool:
-        """Whether ``count`` bytes fit into the buffer, after a change of buffers if need be."""
+    def _room(self, count: int) -> bytearray | None:
+        """A buffer with room for ``count`` bytes; None where memory is short."""
         if self._buffer is not None and self._filled + count > len(self._buffer):
             self.flush()
         if self._buffer is None:
             # A slow connection holds no more memory than it fills.
             size = BIG if count > _BUSY else count
             self._buffer = self._buffers.take(size, self._wake)
-        return self._buffer is not None
+        return self._buffer
 
     def _wake(self) -> None:
         if self.handle is not None:

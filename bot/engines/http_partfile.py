@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from bot.engines import http_sidecar as sidecar
 from bot.engines.filenames import safe_name
 from bot.engines.http_ranges import Ranges
-from bot.engines.http_workers import Buffers, Strand, Workers
+from bot.engines.http_workers import Buffers, Strand, Workers, answer, settled
 from bot.errors import Corrupt, InternalFailure, NoSpace, TransferError
 
 PART = ".part"
@@ -90,11 +91,9 @@ class PartFile:
 
         Raises Corrupt where the checksum differs (the file is removed then), NoSpace.
         """
-        await self._writes.run(self._open_checked)
-        while (await self._hashes.run(self._hash_more)) < size:
-            if self.ranges().head < size:
-                raise InternalFailure(f"{self.name}: bytes are missing after all were fetched")
-        return await self._syncs.run(self._conclude)
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._writes.put(lambda: self._seal(size, ended))
+        return await settled(ended)
 
     async def close(self) -> None:
         """Stop touching the disk; what was put before is written."""
@@ -113,13 +112,24 @@ class PartFile:
             self._fd = os.open(self._part, flags | (os.O_TRUNC if fresh else 0), 0o644)
         return self._fd
 
-    def _open_checked(self) -> None:
-        if self.error is not None:
-            raise self.error
-        try:
-            self._open()
-        except OSError as error:
-            raise self._fail(error, 0) from error
+    def _seal(self, size: int, ended: asyncio.Future[str]) -> None:
+        """All is written: let the hash come to its end."""
+        if self.error is None:
+            try:
+                self._open()
+            except OSError as error:
+                self._fail(error, 0)
+        self._hashes.put(lambda: self._end(size, ended))
+
+    def _end(self, size: int, ended: asyncio.Future[str]) -> None:
+        if self.error is None and self.ranges().head == size:
+            try:
+                if self._hash_more() < size:
+                    self._hashes.put(lambda: self._end(size, ended))
+                    return
+            except TransferError:
+                pass  # it is kept as self.error
+        answer(ended, lambda: self._conclude(size))
 
     def _write(self, offset: int, buffer: bytearray, count: int) -> None:
         if self.error is not None:
@@ -234,9 +244,11 @@ class PartFile:
                 raise self._fail(error, 0) from error
         return ranges
 
-    def _conclude(self) -> str:
+    def _conclude(self, size: int) -> str:
         if self.error is not None:
             raise self.error
+        if self._ranges.head != size or self._hashed != size:
+            raise InternalFailure(f"{self.name}: bytes are missing after all were fetched")
         found = {name: digest.hexdigest() for name, digest in self._digests.items()}
         if self._checksum is not None and found[self._checksum[0]] != self._checksum[1]:
             self._close()

@@ -8,6 +8,7 @@ count that were made durable before the token was. The boot id tells which it wa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ def _read(token: dict[str, Any] | None) -> Token | None:
     return read if usable and sane else None
 
 
+@lru_cache(maxsize=1)
 def _boot_id() -> str:
     """Changes with every boot; empty where nobody knows, and then only durable bytes count."""
     try:

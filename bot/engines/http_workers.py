@@ -97,11 +97,12 @@ class Strand:
         Cancelling waits for it: when this ends, nothing of it goes on.
         """
         ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.put(lambda: _answer(ended, function))
+        self.put(lambda: answer(ended, function))
         return await settled(ended)
 
 
-def _answer(ended: asyncio.Future[T], function: Callable[[], T]) -> None:
+def answer(ended: asyncio.Future[T], function: Callable[[], T]) -> None:
+    """Call ``function`` and hand its result or its error to who awaits ``ended``."""
     loop = ended.get_loop()
     try:
         result = function()
