@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +19,9 @@ from bot.errors import ConfigError
 _LOCK = "service.lock"
 _ADDRESS = "service.json"
 _TOKEN = "token"  # noqa: S105 - the name of a file
+_TRIES = 10
+_PAUSE = 0.02  # seconds
+_TRIES, _BETWEEN_TRIES = 5, 0.02  # seconds
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -35,15 +41,15 @@ class InstanceLock:
 
     def __enter__(self) -> Self:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(handle):
             os.close(handle)
             raise ConfigError(
                 f"another process works in {self._path.parent}",
                 hint="stop it, or set another DATA_DIR",
-            ) from None
+            )
         self._handle = handle
+        # What a killed service said about itself holds no more.
+        Doorplate(self._path.parent).withdraw()
         return self
 
     def __exit__(
@@ -55,6 +61,18 @@ class InstanceLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def _locked(handle: int) -> bool:
+    """Whether the lock is ours now. More than one try: ``held`` has it for the time of a look."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_BETWEEN_TRIES)
+        else:
+            return True
+    return False
 
 
 def held(directory: Path) -> bool:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -17,12 +18,14 @@ from bot.app import App, running
 from bot.cli.client import Client
 from bot.config import Settings
 from bot.errors import ConfigError, Unauthenticated, Unavailable
-from bot.lock import Address, Doorplate
+from bot.lock import Address, Doorplate, held
 from bot.services import Scope
 
 log = logging.getLogger(__name__)
 
 _SOCKET = "mltb.sock"
+_BACKLOG = 2048
+_STARTING = 30.0  # seconds that a command waits for a service that starts
 _SUN_PATH = 100  # bytes that a path of a unix socket may have, with a margin
 
 
@@ -91,6 +94,8 @@ def _listen(settings: Settings, *, public: bool) -> tuple[list[socket.socket], A
     local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     local.bind(str(path))
     path.chmod(0o600)
+    # From now on whoever comes is waiting, not refused: the address is told before uvicorn is up.
+    local.listen(_BACKLOG)
     if not public:
         return [local], Address(os.getpid(), None, str(path))
     outer = _bind(settings.web_host, settings.web_port)
@@ -107,6 +112,7 @@ def _bind(host: str, port: int) -> socket.socket:
         outer = socket.socket(family, kind, protocol)
         outer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         outer.bind(where)
+        outer.listen(_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"{host}:{port} can't be listened on: {error.strerror}",
@@ -138,12 +144,26 @@ def with_service(settings: Settings, work: Callable[[Client], int], *, start: bo
     """The result of ``work`` with a client of the running service; where none runs, of one that is
     started for this alone (``start``), else ConfigError."""
     plate = Doorplate(settings.data_dir)
-    address = plate.address()
+    address = _found(settings, plate)
     if address is not None:
         return _with_client(address, plate, work)
     if not start:
         raise Unavailable(f"no service runs in {settings.data_dir}", hint="mltb serve starts it")
     return asyncio.run(_alone(settings, work))
+
+
+def _found(settings: Settings, plate: Doorplate) -> Address | None:
+    """Where a service listens, once it does: one that starts or stops holds the directory before
+    and after."""
+    deadline = time.monotonic() + _STARTING
+    while (address := plate.address()) is None and held(settings.data_dir):
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"the process that works in {settings.data_dir} does not say where it listens",
+                hint="look at its log; it starts, stops or hangs",
+            )
+        time.sleep(0.05)
+    return address
 
 
 async def _alone(settings: Settings, work: Callable[[Client], int]) -> int:
