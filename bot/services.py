@@ -140,6 +140,7 @@ class Tasks:
         self._max_queued = max_queued_per_user
         self._daily_bytes = daily_bytes
         self._new_id = IdSource()
+        self._keyed = asyncio.Lock()
 
     async def submit(self, caller: Caller, wanted: Submission, *, key: str | None = None) -> Task:
         """Store one task and queue it. With an idempotency ``key`` a repetition gives the task
@@ -162,8 +163,16 @@ class Tasks:
             )
         if len(wanted) > MAX_SUBMISSIONS:
             raise TooMany(f"{len(wanted)} links at once", hint=f"at most {MAX_SUBMISSIONS}")
-        if key is not None and (known := await self._store.by_key(caller.user, key)):
-            return [Submitted(index, task) for index, task in enumerate(known)]
+        if key is None:
+            return await self._submit(caller, wanted, None)
+        async with self._keyed:  # Two requests with one key, one after the other
+            if known := await self._store.by_key(caller.user, key):
+                return [Submitted(index, task) for index, task in enumerate(known)]
+            return await self._submit(caller, wanted, key)
+
+    async def _submit(
+        self, caller: Caller, wanted: Sequence[Submission], key: str | None
+    ) -> list[Submitted]:
         await self._check_quota(caller.user)
         answers: list[Submitted] = []
         fresh: list[Task] = []
@@ -178,12 +187,7 @@ class Tasks:
             answers.append(Submitted(index, task))
         if len(fresh) == 1:
             await self._note_earlier(fresh[0])
-        try:
-            await self._store.add(fresh)
-        except Duplicate:
-            # Another request with the same key was faster; its tasks are the answer to this one.
-            known = await self._store.by_key(caller.user, key or "")
-            return [Submitted(index, task) for index, task in enumerate(known)]
+        await self._store.add(fresh)
         self._scheduler.enqueue(fresh)
         for task in fresh:
             self._hub.publish(

@@ -237,6 +237,8 @@ class Rig:
                 if view.task.state in wanted:
                     stored = await self.store.get(task_id)
                     if stored is not None and stored.state in wanted:
+                        while self.scheduler.runs(task_id) and stored.state in FINAL:
+                            await asyncio.sleep(0)
                         return stored
                 await self.tasks.wait(OWNER, task_id, 1, view.task.version)
 

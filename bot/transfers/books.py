@@ -16,7 +16,7 @@ class Books:
 
     def __init__(self) -> None:
         self._mark_of: dict[str, tuple[str, str]] = {}
-        self._by_mark: dict[str, str] = {}
+        self._by_mark: dict[str, dict[str, None]] = {}  # ids, in the order they came
         self._of_user: Counter[str] = Counter()
 
     def enter(self, task: Task) -> None:
@@ -25,7 +25,7 @@ class Books:
             return
         mark = mark_of(task)
         self._mark_of[task.id] = (mark, task.user)
-        self._by_mark.setdefault(mark, task.id)
+        self._by_mark.setdefault(mark, {})[task.id] = None
         self._of_user[task.user] += 1
 
     def strike(self, task_id: str) -> None:
@@ -34,7 +34,8 @@ class Books:
         if known is None:
             return
         mark, user = known
-        if self._by_mark.get(mark) == task_id:
+        del self._by_mark[mark][task_id]
+        if not self._by_mark[mark]:
             del self._by_mark[mark]
         self._of_user[user] -= 1
         if not self._of_user[user]:
@@ -45,8 +46,8 @@ class Books:
         return self._of_user.get(user, 0)
 
     def same(self, task: Task) -> str | None:
-        """The id of an unfinished task that does what ``task`` does."""
-        return self._by_mark.get(mark_of(task))
+        """The id of the first unfinished task that does what ``task`` does."""
+        return next(iter(self._by_mark.get(mark_of(task), ())), None)
 
 
 def mark_of(task: Task) -> str:
@@ -62,7 +63,10 @@ def mark_of(task: Task) -> str:
 
 
 def _canonical(source: str) -> str:
-    """The source without what does not change it: the fragment, the case of scheme and host."""
+    """The source without what does not change it: the fragment, the case of scheme and host.
+
+    A fragment such as ``#/watch/1`` or ``#!id`` is a path to the pages that use it, and stays.
+    """
     try:
         parts = urlsplit(source)
     except ValueError:
@@ -71,4 +75,5 @@ def _canonical(source: str) -> str:
         return source
     userinfo, at, host = parts.netloc.rpartition("@")
     netloc = f"{userinfo}{at}{host.lower()}"
-    return urlunsplit((parts.scheme.lower(), netloc, parts.path or "/", parts.query, ""))
+    fragment = parts.fragment if parts.fragment.startswith(("/", "!")) else ""
+    return urlunsplit((parts.scheme.lower(), netloc, parts.path or "/", parts.query, fragment))

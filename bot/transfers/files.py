@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bot.domain.task import FileEntry
 
@@ -22,9 +22,9 @@ def stage_directory(workspace: str, index: int) -> Path:
     return Path(workspace) / str(index)
 
 
-async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
-    """Do ``work`` in a thread, to its end: a cancelled caller leaves no thread at work behind."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``; a caller that is cancelled meanwhile goes on (cancelled) when it is over."""
+    running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -32,9 +32,14 @@ async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
         raise
 
 
+async def in_thread(work: Callable[..., T], *arguments: object) -> T:
+    """Do ``work`` in a thread, to its end: a cancelled caller leaves no thread at work behind."""
+    return await to_its_end(asyncio.to_thread(work, *arguments))
+
+
 async def make(directory: Path, *, empty: bool = False) -> None:
     """Make ``directory`` (and those above it) for this user alone; ``empty`` clears it first."""
-    await _in_thread(_make, directory, empty)
+    await in_thread(_make, directory, empty)
 
 
 def _make(directory: Path, empty: bool) -> None:
@@ -51,7 +56,7 @@ def _make(directory: Path, empty: bool) -> None:
 
 async def remove(directory: Path) -> None:
     """Remove ``directory`` and everything below it; nothing to do is fine."""
-    await _in_thread(_remove, directory)
+    await in_thread(_remove, directory)
 
 
 def _remove(directory: Path) -> None:
@@ -63,7 +68,7 @@ def _remove(directory: Path) -> None:
 
 async def complete(directory: Path, files: Sequence[FileEntry]) -> bool:
     """Whether every file lies in ``directory`` with its size."""
-    return await _in_thread(_complete, directory, files)
+    return await in_thread(_complete, directory, files)
 
 
 def _complete(directory: Path, files: Sequence[FileEntry]) -> bool:
@@ -75,7 +80,7 @@ def _complete(directory: Path, files: Sequence[FileEntry]) -> bool:
 
 async def leftovers(roots: Iterable[Path]) -> list[Path]:
     """Every workspace that lies under ``roots``; the name of each is the id of its task."""
-    return await _in_thread(_leftovers, list(roots))
+    return await in_thread(_leftovers, list(roots))
 
 
 def _leftovers(roots: list[Path]) -> list[Path]:

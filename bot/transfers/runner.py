@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -298,25 +299,25 @@ class Runner:
 
     async def _finish(self, task: Task) -> None:
         workspace = task.workspace
-        task.receipt = self._receipt(task)
-        task.workspace = task.note = None
-        before = task.state
-        task.move(TaskState.DONE, at=self._clock.now())
-        await self._store.save(task)
-        self._hub.publish(self._moved(task, before))
-        receipt = task.receipt
-        self._hub.publish(
-            events.TaskDone(
-                self._clock.now(),
-                task.id,
-                task.user,
-                receipt.path,
-                receipt.size,
-                receipt.sha256,
-            )
-        )
+        await files.to_its_end(self._complete(task))
         if workspace is not None:
             await files.remove(Path(workspace))
+
+    async def _complete(self, task: Task) -> None:
+        """Make the end durable, and only then show it: who sees ``done`` never sees it undone."""
+        ended = copy.copy(task)
+        ended.receipt = self._receipt(task)
+        ended.workspace = ended.note = None
+        ended.move(TaskState.DONE, at=self._clock.now())
+        await self._store.save(ended)
+        before = task.state
+        for name in ended.__struct_fields__:
+            setattr(task, name, getattr(ended, name))
+        now, receipt = self._clock.now(), ended.receipt
+        self._hub.publish(self._moved(task, before))
+        self._hub.publish(
+            events.TaskDone(now, task.id, task.user, receipt.path, receipt.size, receipt.sha256)
+        )
 
     def _receipt(self, task: Task) -> Receipt:
         deliver, verify = (

@@ -85,6 +85,7 @@ class Scheduler:
         self._books = Books()
         self._timer: asyncio.Task[None] | None = None
         self._open = False
+        hub.listen(self._strike)
 
     # Life
 
@@ -137,6 +138,10 @@ class Scheduler:
         """The task as it is in memory, which may be newer than the store; None if it is not."""
         turn = self._turns.get(task_id)
         return turn.task if turn is not None else self._waiting.get(task_id)
+
+    def runs(self, task_id: str) -> bool:
+        """Whether the task has a turn at present."""
+        return task_id in self._turns
 
     def unfinished_of(self, user: str) -> int:
         """How many unfinished tasks that user has."""
@@ -251,8 +256,6 @@ class Scheduler:
         task = await self._idle(task_id)
         self._queue.discard(task_id)
         await self._moved_to(task, state)
-        if state in FINAL:
-            self._forget(task_id)
         return task
 
     # Turns
@@ -302,8 +305,6 @@ class Scheduler:
         """
         self._turns.pop(task_id, None)
         self._queue.release(task_id)
-        if turn.task is not None and turn.task.state in FINAL:
-            self._forget(task_id)
         if not handle.cancelled() and handle.exception() is not None:
             log.error("task %s could not be stored", task_id, exc_info=handle.exception())
         self._fill()
@@ -378,6 +379,11 @@ class Scheduler:
         )
         if retry_at is not None:
             self._wait(task, not_before=retry_at)
+
+    def _strike(self, event: events.Event) -> None:
+        """Who sees the end of a task may ask for the same at once."""
+        if isinstance(event, events.TaskMoved) and event.after in FINAL:
+            self._forget(event.task)
 
     def _forget(self, task_id: str) -> None:
         self._waiting.pop(task_id, None)
