@@ -44,7 +44,7 @@ from bot.engines.rclone_upload import (
     pending_uploads,
     target_of,
 )
-from bot.errors import Corrupt, InvalidInput, TransferError
+from bot.errors import Corrupt, InvalidInput, NetworkFailed, TransferError
 
 _SUITS = 60
 _CLEANED_KINDS = frozenset({"s3", "b2", "oracleobjectstorage"})
@@ -171,6 +171,7 @@ class RcloneEngine:
         """Upload, from what an earlier attempt finished on."""
         if not job.files:
             raise InvalidInput(f"task {job.id} has no files to deliver")
+        parse(job.destination)
         source = Source.local(job.directory)
         with self._work(job.id, job.limit) as work:
             work.total = sum(entry.size for entry in job.files)
@@ -182,15 +183,13 @@ class RcloneEngine:
     async def transfer(self, job: FetchJob, deliver: DeliverJob) -> Delivered:
         """Copy from remote to remote: server-side where rclone can, else through this machine
         without its disk. Raises a TransferError."""
-        remote = parse(job.source)
+        remote, place = parse(job.source), parse(deliver.destination)
         with self._work(job.id, job.limit) as work:
             files = self._files(work.daemon, work.group, job.options)
             download = Download(files, remote, job)
             await download.prepare()
             work.total = download.total
-            entries, hashes = await download.source_hashes(
-                await files.info(parse(deliver.destination))
-            )
+            entries, hashes = await download.source_hashes(await files.info(place))
             if not download.folder:
                 entries = [FileEntry(remote.leaf, e.size, e.sha256) for e in entries]
                 source = Source(remote.root, remote.parent.key)
@@ -218,7 +217,7 @@ class RcloneEngine:
             upload = Upload(files, info, job, [entry], Source(""), self._claims)
             await upload.claim()
             kinds = [k for k in (info.best_hash,) if k in OURS]
-            target = rcat_target(upload.way(), files.check_backend(info))
+            target = rcat_target(upload.way, files.check_backend(info))
             sink = Sink(find_binary(self._binary), self._config, target, kinds)
             work.total, work.sink, work.started = size, sink, time.monotonic()
             async with self._noted(job.id, parse(job.destination), info, files):
@@ -252,10 +251,13 @@ class RcloneEngine:
             await self._ledger.begin(job, f"{place.name}:{place.key.partition('/')[0]}")
         try:
             yield
-        finally:
-            # A daemon that was killed could not abort its uploads: then the note stays.
-            if wanted and files.daemon.pid is not None:
+        except NetworkFailed:
+            raise  # perhaps a daemon that was killed and could not abort: the note stays
+        except BaseException:
+            if files.daemon.pid is not None:
                 await self._ledger.end(job)
+            raise
+        await self._ledger.end(job)
 
     async def verify(self, job: DeliverJob, delivered: Delivered) -> str:
         """By a hash that the remote has, else by reading back. Raises Corrupt."""

@@ -12,7 +12,7 @@ from bot.domain.task import FileEntry
 from bot.engines.local_names import numbered
 from bot.engines.rclone_files import Item, Pair, RemoteFiles, RemoteInfo, local_root
 from bot.engines.rclone_hashes import digest_file
-from bot.engines.rclone_remote import Remote, safe_path
+from bot.engines.rclone_remote import Remote, safe_path, spelt
 from bot.errors import Corrupt, InvalidInput, SourceNotFound
 
 #: What rclone calls a file that is not whole yet, and leaves when it is killed.
@@ -90,7 +90,7 @@ class Download:
         await asyncio.to_thread(self._remove_partials)
         root = self._remote.root_with(self._files.check_backend(self._info))
         pairs = [
-            Pair(root, self._key(item), local_root(self._job.directory), target)
+            Pair(root, self._key(item), local_root(self._job.directory), spelt(target))
             for item, target in self._pairs()
             if not self._finished(item, target)
         ]

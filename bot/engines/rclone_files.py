@@ -11,7 +11,7 @@ import msgspec
 
 from bot.engines.rclone_options import Options
 from bot.engines.rclone_rc import Daemon, Params
-from bot.engines.rclone_remote import Remote
+from bot.engines.rclone_remote import Remote, spelt
 from bot.errors import InvalidInput, SourceNotFound
 
 #: Hashes that we can compare, the best first; rclone knows how to make each of a local file.
@@ -259,7 +259,7 @@ class RemoteFiles:
             {
                 "_path": "operations/hashsumfile",
                 "fs": local_root(directory),
-                "remote": path,
+                "remote": spelt(path),
                 "hashType": kind,
             }
             for path in paths

@@ -20,6 +20,11 @@ _SCHEMES = frozenset(
 )
 _NAME = re.compile(r"[\w+@.](?:[\w +@.-]*[\w+@.-])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# How rclone spells what some services can't store (its "standard encoding"): a control character
+# by its picture, and a picture by itself with this mark before it.
+_MARK = "\u201b"
+_PICTURE = re.compile("[\u2400-\u241f\u2421\u201b]")
+_MARKED = re.compile(f"{_MARK}(.)")
 _LONGEST = 4096
 _LONGEST_NAME = 255
 
@@ -109,9 +114,15 @@ def parse(text: str) -> Remote:
 
 
 def safe_path(path: str) -> str:
-    """A relative path for the local disk, from one that a remote made up: no way out, no control
-    characters, no part above 255 bytes."""
+    """A relative path for the local disk, from one that a remote made up and rclone spelt: no way
+    out, no control characters, no part above 255 bytes."""
+    path = _PICTURE.sub(lambda found: _MARK if found[0] == _MARK else "_", _MARKED.sub(r"\1", path))
     return "/".join(_safe_part(part) for part in path.split("/") if part) or "file"
+
+
+def spelt(path: str) -> str:
+    """A local path as rclone spells it."""
+    return _PICTURE.sub(rf"{_MARK}\g<0>", path)
 
 
 def _safe_part(part: str) -> str:

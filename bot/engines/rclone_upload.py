@@ -19,7 +19,7 @@ from bot.domain.task import FileEntry
 from bot.engines.local_names import numbered
 from bot.engines.rclone_files import Pair, RemoteFiles, RemoteInfo, local_root
 from bot.engines.rclone_hashes import hash_files
-from bot.engines.rclone_remote import Remote, parse, shorten
+from bot.engines.rclone_remote import Remote, parse, shorten, spelt
 from bot.errors import InvalidInput, PolicyRefused, Refused, SourceNotFound, TransferError
 
 _TRIES = 10_000
@@ -42,7 +42,9 @@ class Source:
 
     def key(self, path: str) -> str:
         """The path below ``root``."""
-        return f"{self.prefix}/{path}" if self.prefix and path else self.prefix or path
+        if self.directory is not None:
+            return spelt(path)
+        return f"{self.prefix}/{path}" if self.prefix else path
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Upload:
         self._again = job.token is not None
         self._phase = str((job.token or {}).get("phase", _UPLOADING))
         self._target = target_of(job.token)
+        self._way = target_of(job.token, "way")
         self._root_to = self._place.root_with(files.check_backend(info))
 
     @property
@@ -102,7 +105,7 @@ class Upload:
 
     def delivered(self, entries: Sequence[FileEntry]) -> Delivered:
         """The result."""
-        place = {"remote": self.target.name, "path": self.target.path, "folder": self._folder}
+        place = self._token()
         if self._folder:
             return Delivered(str(self.target), str(self.target), list(entries), place)
         entry = entries[0]
@@ -118,8 +121,17 @@ class Upload:
                     hint=f"such as {self._place.name}:bucket/folder",
                 )
             self._target = await self._choose()
+            stages = self._info.stages
+            self._way = self._staged_name() if stages else self._target
             await self.checkpoint(_UPLOADING)
         return self.target
+
+    def _staged_name(self) -> Remote:
+        """A temporary name next to the target."""
+        mark = f".mltb-{self._job.id}"
+        # Some services guess the kind of a file from its name, and just once: the extension stays.
+        name = mark if self._folder else shorten(f"{mark}-{self.target.leaf}")
+        return self.target.parent.join(name)
 
     async def checkpoint(self, phase: str) -> None:
         """Make durable how far it is."""
@@ -130,6 +142,7 @@ class Upload:
         return {
             "remote": self.target.name,
             "path": self.target.path,
+            "way": self.way.path,
             "phase": self._phase,
             "folder": self._folder,
         }
@@ -167,7 +180,7 @@ class Upload:
         entry = self._entries[0]
         if self._phase == _UPLOADED and await self._finish_file(entry):
             return
-        way = self.way()
+        way = self.way
         if self._again:
             await abort_half(self._files, self._info, way, folder=False)
             if not self._info.stages and await self._is_ours(entry, self.target):
@@ -178,16 +191,14 @@ class Upload:
             self._root_to,
             way.key,
         )
-        await self._files.copy([pair], what=f"copying to {self.target}", inplace=self._info.stages)
+        await self._copy([pair], inplace=self._info.stages)
         await self.finish_file(entry)
 
+    @property
     def way(self) -> Remote:
-        """The name under which a file goes up."""
-        return (
-            staged_name(self.target, self._job.id, self._folder)
-            if self._info.stages
-            else (self.target)
-        )
+        """The name under which the bytes go up; the target itself where nothing is renamed."""
+        assert self._way is not None
+        return self._way
 
     async def finish_file(self, entry: FileEntry) -> None:
         """Give a file that has gone up its name."""
@@ -197,25 +208,15 @@ class Upload:
 
     async def _finish_file(self, entry: FileEntry) -> bool:
         """Rename; False where there is nothing to rename and the target is not ours."""
-        way = self.way()
+        way = self.way
         if await self._files.stat(way) is None:
             return await self._is_ours(entry, self.target)
         if self._job.overwrite == "rename" and await self._files.stat(self.target) is not None:
-            self._target = await self._choose_again(way)
+            self._target = await self._choose()  # somebody took the name meanwhile
+            await self.checkpoint(_UPLOADED)
         pair = Pair(way.root, way.key, self.target.root, self.target.key)
         await self._files.copy([pair], what=f"renaming to {self.target}", move=True)
         return True
-
-    async def _choose_again(self, way: Remote) -> Remote:
-        """Somebody took the name meanwhile: another one, with the temporary file kept."""
-        target = await self._choose()
-        moved = staged_name(target, self._job.id, self._folder)
-        if moved != way:
-            pair = Pair(way.root, way.key, moved.root, moved.key)
-            await self._files.copy([pair], what=f"renaming to {moved}", move=True)
-        self._target = target
-        await self.checkpoint(_UPLOADED)
-        return target
 
     async def _copy(self, pairs: Sequence[Pair], *, inplace: bool = False) -> None:
         try:
@@ -244,7 +245,7 @@ class Upload:
     # A folder
 
     async def _put_folder(self) -> None:
-        base = self.way()
+        base = self.way
         done: set[str] = set()
         if self._again:
             await abort_half(self._files, self._info, self.target, folder=True)
@@ -330,9 +331,9 @@ async def discard(
     if target is None or token is None:
         return
     folder = bool(token.get("folder"))
-    staged = staged_name(target, job.id, folder)
+    staged = target_of(token, "way") or target
     await abort_half(files, info, target, folder=folder)
-    if info.stages:
+    if staged != target:
         await (files.purge(staged) if folder else files.delete(staged))
     # A file that was replaced is gone; one that was to be replaced is still the old one.
     ours = delivered is not None or token.get("phase") == _UPLOADED or not info.stages
@@ -350,18 +351,11 @@ async def discard(
         await files.purge(target)
 
 
-def target_of(token: dict[str, Any] | None) -> Remote | None:
+def target_of(token: dict[str, Any] | None, part: str = "path") -> Remote | None:
     """The file or folder that a token or the detail of a Delivered names."""
-    if token is None or "remote" not in token:
+    if token is None or part not in token:
         return None
-    return Remote(str(token["remote"]), str(token["path"]))
-
-
-def staged_name(target: Remote, job: str, folder: bool) -> Remote:
-    """The temporary name next to ``target``."""
-    mark = f".mltb-{job}"
-    # The extension stays, because some services guess the kind of a file from its name just once.
-    return target.parent.join(mark if folder else shorten(f"{mark}-{target.leaf}"))
+    return Remote(str(token["remote"]), str(token[part]))
 
 
 def _single(entries: Sequence[FileEntry]) -> bool:
