@@ -218,7 +218,8 @@ class RcloneEngine:
             await upload.claim()
             kinds = [k for k in (info.best_hash,) if k in OURS]
             target = rcat_target(upload.way, files.check_backend(info))
-            sink = Sink(find_binary(self._binary), self._config, target, kinds)
+            program = find_binary(self._binary)
+            sink = Sink(program, self._config, target, kinds, files.daemon.secrets)
             work.total, work.sink, work.started = size, sink, time.monotonic()
             async with self._noted(job.id, parse(job.destination), info, files):
                 try:

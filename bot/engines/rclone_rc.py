@@ -144,10 +144,11 @@ class Daemon:
 
     async def stop(self) -> None:
         """End the child."""
-        for task in tuple(self._background):
+        background = tuple(self._background)
+        for task in background:
             task.cancel()
-        if self._starting is not None:
-            await asyncio.gather(self._starting, return_exceptions=True)
+        waiting = [task for task in (self._starting, self._ending) if task is not None]
+        await asyncio.gather(*background, *waiting, return_exceptions=True)
         await self._end()
 
     # How a job runs
@@ -233,7 +234,8 @@ class Daemon:
                 self.stats[group] = figures
 
     async def _forget_group(self, group: str) -> None:
-        await self._post("core/stats-delete", {"group": group}, "rclone", 10.0)
+        with contextlib.suppress(TransferError):
+            await self._post("core/stats-delete", {"group": group}, "rclone", 10.0)
 
     def _fail_jobs(self, error: TransferError) -> None:
         for ended in self._jobs.values():
@@ -320,8 +322,9 @@ class Daemon:
     async def _apply_limit(self) -> None:
         limit = self._limit
         rate = "off" if limit is None else f"{max(1, limit)}B"
-        await self._post("core/bwlimit", {"rate": rate}, "limiting", 10.0)
-        self._limit_set = limit
+        with contextlib.suppress(TransferError):
+            await self._post("core/bwlimit", {"rate": rate}, "limiting", 10.0)
+            self._limit_set = limit
 
     def _end_when_idle(self) -> None:
         if self._process.pid is None:
@@ -344,14 +347,9 @@ class Daemon:
         await self._process.stop()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(_quietly(work))
+        task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    with contextlib.suppress(TransferError):
-        await work
 
 
 def _stopped() -> NetworkFailed:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from bot.engines import children
@@ -20,14 +20,21 @@ _ABORT_SECONDS = 15.0
 
 
 class Sink:
-    """One ``rclone rcat`` to ``target``. ``done`` counts the bytes that it took."""
+    """One ``rclone rcat`` to ``target``, hashed by ``kinds`` and SHA-256. ``done`` counts the bytes
+    that it took; ``secrets`` are kept out of its errors."""
 
     def __init__(
-        self, binary: Path, config: Path | None, target: str, kinds: Sequence[str]
+        self,
+        binary: Path,
+        config: Path | None,
+        target: str,
+        kinds: Sequence[str],
+        secrets: Collection[str],
     ) -> None:
         self._binary = binary
         self._config = config
         self._target = target
+        self._secrets = secrets
         self._digests = {k: hashlib.new(k, usedforsecurity=False) for k in {*kinds, "sha256"}}
         self._process: Process | None = None
         self._said = b""
@@ -106,7 +113,7 @@ class Sink:
 
     def _failure(self) -> Exception:
         text = self._said.decode("utf-8", "replace").strip() or "it ended without a word"
-        return transfer_error(text, what=f"uploading to {self._target}")
+        return transfer_error(text, what=f"uploading to {self._target}", secrets=self._secrets)
 
 
 async def _abort(process: Process) -> None:
