@@ -141,6 +141,18 @@ async def test_a_cancelled_fetch_lets_go_of_the_directory(
     assert not [p for p in job.directory.iterdir() if not p.name.endswith(".partial")]
 
 
+async def test_a_cancelled_job_ends_inside_of_rclone(world: World, engine: RcloneEngine) -> None:
+    world.put("box/big.bin", 32 * MIB)
+    engine.set_limit(MIB)
+    task = asyncio.ensure_future(engine.fetch(world.fetch_job("disk:box/big.bin")))
+    await until(lambda: moving(engine))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # The question itself is the only job that is left.
+    assert len((await engine._shared.call("job/list"))["runningIds"]) == 1
+
+
 async def test_half_multipart_uploads_are_aborted(world: World, engine: RcloneEngine) -> None:
     world.store.joinpath("box").mkdir()
     options = {"s3_chunk_size": "5M", "s3_upload_cutoff": "5M"}
