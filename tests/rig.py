@@ -237,7 +237,7 @@ class Rig:
                 if view.task.state in wanted:
                     stored = await self.store.get(task_id)
                     if stored is not None and stored.state in wanted:
-                        while self.scheduler.runs(task_id) and stored.state in FINAL:
+                        while self.scheduler.runs(task_id) and stored.state in FINAL:  # noqa: ASYNC110
                             await asyncio.sleep(0)
                         return stored
                 await self.tasks.wait(OWNER, task_id, 1, view.task.version)
