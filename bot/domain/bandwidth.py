@@ -9,12 +9,14 @@ from datetime import datetime
 
 from bot.errors import InvalidInput
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _RULE = re.compile(
     r"(?:(?P<days>[a-z,\-]+)\s+)?(?P<h1>\d\d?):(?P<m1>\d\d)-(?P<h2>\d\d?):(?P<m2>\d\d)"
-    r"\s+(?P<rate>off|[\d.]+\s*[kmgt]?(?:i?b)?(?:/s)?)"
+    r"\s+(?P<rate>off|[\d.]+\s*(?:[kmgt](?:i?b)?|b)?(?:/s)?)",
+    re.ASCII,
 )
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_NUMBER = re.compile(r"([\d.]+)\s*(?:([kmgt])(i?b)?)?.*", re.ASCII)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ class Timetable:
 
     @classmethod
     def parse(cls, text: str, default: int | None = None) -> Timetable:
-        """Read ``Mon-Fri 08:00-18:00 2M; 22:00-06:00 off``; InvalidInput names the wrong part."""
+        """Read ``Mon-Fri 08:00-18:00 2M; 22:00-06:00 off``; InvalidInput names the wrong part.
+
+        ``2M`` and ``2MiB`` count in 1024, ``2MB`` in 1000, as in the settings.
+        """
         parts = [part.strip() for part in text.split(";") if part.strip()]
         return cls(tuple(_rule(part) for part in parts), default)
 
@@ -85,26 +90,31 @@ def _days(text: str, names: str | None) -> frozenset[int]:
         return frozenset(range(7))
     days: set[int] = set()
     for part in names.split(","):
-        first, _, last = part.partition("-")
-        try:
-            begin = _DAYS.index(first[:3])
-            end = _DAYS.index(last[:3]) if last else begin
-        except ValueError:
-            raise InvalidInput(
-                f"{part!r} in {text!r} is not a day",
-                hint=f"days are {', '.join(_DAYS)}",
-            ) from None
+        first, dash, last = part.partition("-")
+        begin = _day(text, part, first)
+        end = _day(text, part, last) if dash else begin
         days.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
     return frozenset(days)
+
+
+def _day(text: str, part: str, name: str) -> int:
+    for index, day in enumerate(_DAYS):
+        if len(name) >= 3 and day.startswith(name):
+            return index
+    raise InvalidInput(
+        f"{part!r} in {text!r} is not a day, or a span of days",
+        hint=f"days are {', '.join(day[:3] for day in _DAYS)}",
+    )
 
 
 def _rate(text: str, value: str) -> int | None:
     if value == "off":
         return None
-    number, unit = re.fullmatch(r"([\d.]+)\s*([kmgt]?).*", value).groups()  # type: ignore[union-attr]
+    number, unit, suffix = _NUMBER.fullmatch(value).groups()  # type: ignore[union-attr]
+    factor = (1000 if suffix == "b" else 1024) ** _POWERS[unit or ""]
     try:
-        rate = int(float(number) * _UNITS[unit])
-    except ValueError:
+        rate = int(float(number) * factor)
+    except (ValueError, OverflowError):
         raise InvalidInput(f"{value!r} in {text!r} is not a rate") from None
     if rate < 1:
         raise InvalidInput(f"{value!r} in {text!r} is not a rate", hint="'off' lifts the limit")
@@ -115,7 +125,8 @@ def share(limit: int, speeds: Mapping[str, float]) -> dict[str, int]:
     """Divide ``limit`` over the names in ``speeds`` (their present bytes a second).
 
     Who uses less than an equal part keeps a quarter above what it uses, so that it can grow; the
-    others divide the rest equally. The parts never add up to more than ``limit``.
+    others divide the rest equally. The parts never add up to more than ``limit``, except that
+    each is at least one byte a second: to engines a limit of nothing means no limit.
     """
     parts: dict[str, int] = {}
     left, open_names = limit, sorted(speeds, key=lambda name: speeds[name])

@@ -66,10 +66,14 @@ class Queue:
         return len(self._active)
 
     def put(self, entry: Entry) -> None:
-        """Add a waiting task, or replace what was known of it."""
+        """Add a waiting task, or replace what was known of it.
+
+        One that still runs is not started before ``release`` says that it does not any more.
+        """
         stamp = next(self._stamps)
         self._entries[entry.id] = (stamp, entry)
-        heapq.heappush(self._later, (entry.not_before, stamp, entry.id))
+        if entry.id not in self._active:
+            heapq.heappush(self._later, (entry.not_before, stamp, entry.id))
 
     def discard(self, task_id: str) -> bool:
         """Take a waiting task out; whether it was there."""
@@ -94,16 +98,23 @@ class Queue:
         user = self._active.pop(task_id, None)
         if user is None:
             return
+        if task_id in self._entries:
+            stamp, entry = self._entries[task_id]
+            heapq.heappush(self._later, (entry.not_before, stamp, task_id))
         self._active_by_user[user] -= 1
         if not self._active_by_user[user]:
             del self._active_by_user[user]
-            if not self._heaps.get(user):
-                self._served.pop(user, None)
+            self._forget_idle(user)
 
     def due(self) -> float | None:
         """The earliest time at which a task that is too early now may start."""
         self._drop_stale_later()
         return self._later[0][0] if self._later else None
+
+    def _forget_idle(self, user: str) -> None:
+        """A user without running and waiting tasks leaves no trace."""
+        if user not in self._active_by_user and not self._heaps.get(user):
+            self._served.pop(user, None)
 
     def _ripen(self, now: float) -> None:
         """Move what is due from the time heap to the heaps of the users."""
@@ -144,6 +155,7 @@ class Queue:
             entry = self._head(heap)
             if entry is None:
                 del self._heaps[user]
+                self._forget_idle(user)
                 continue
             running = self._active_by_user.get(user, 0)
             if limit is not None and running >= limit:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from bot.errors import TransferError
 
+_ASKED_AT_MOST = 86400.0  # seconds: a server that asks for years must not hold a task for years
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -19,9 +21,10 @@ class RetryPolicy:
         """Seconds to wait after the failed try number ``attempt`` (from 1); None: no more tries.
 
         ``jitter`` in [0, 1) spreads the wait over its upper half, so that tasks which failed
-        together do not come back together. What the other side asked for is a lower bound.
+        together do not come back together. What the other side asked for is a lower bound, of up
+        to a day.
         """
         if not error.retryable or attempt >= self.attempts:
             return None
         wait = min(self.longest, self.base * 2.0 ** min(attempt - 1, 32))
-        return max(wait * (0.5 + jitter / 2), error.retry_after or 0.0)
+        return max(wait * (0.5 + jitter / 2), min(error.retry_after or 0.0, _ASKED_AT_MOST))
