@@ -35,15 +35,23 @@ _UPDATE = "a newer yt-dlp may read it"
 _ABSENT = "yt-dlp finds no video there; another engine may fetch the page itself"
 _NO_LOGIN = (
     r"private|sign in|log.?in|logged|password|members|subscri|cookies|confirm your age|authenticat"
-    r"|authoriz|purchase|http error 40[13]"
+    r"|authoriz|purchase"
 )
 _NO_SOURCE = (
-    r"http error 4(04|10)|not found|unavailable|removed|deleted|does ?n.t exist|not exist"
+    r"not found|unavailable|removed|deleted|does ?n.t exist|not exist"
     r"|no longer|terminated"
 )
 _NO_NETWORK = (
     r"timed? ?out|connection|getaddrinfo|resolve|network|incomplete|reset|ssl|certificate|fragment"
 )
+_STATUS = {
+    401: "unauthorised",
+    402: "unauthorised",
+    403: "unauthorised",
+    404: "source_not_found",
+    410: "source_not_found",
+    429: "refused",
+}
 #: In order: the first that is found in the message decides.
 _WORDS: tuple[tuple[str, str, str | None], ...] = (
     (r"ff(mpeg|probe)\b.*(not (found|installed)|is not)", "unsupported", _FFMPEG),
@@ -51,10 +59,9 @@ _WORDS: tuple[tuple[str, str, str | None], ...] = (
     (r"not available (in|from) your (country|location|region)|geo.?restrict", "unsupported", None),
     (r"requested format|no video formats|invalid format", "unsupported", _FORMATS),
     (r"live event|premieres? in|will begin|is offline|not currently live", "unsupported", None),
-    (r"too many requests|rate.?limit|http error 429|try again later", "refused", None),
+    (r"too many requests|rate.?limit|try again later", "refused", None),
     (_NO_LOGIN, "unauthorised", _COOKIES),
     (_NO_SOURCE, "source_not_found", None),
-    (r"http error 5\d\d", "refused", None),
     (r"unsupported url", "unsupported", _ABSENT),
     (_NO_NETWORK, "network", None),
 )
@@ -66,17 +73,24 @@ def describe(error: BaseException, refused: list[str], actions: list[str]) -> di
     ``refused`` are addresses and ``actions`` other things that the guard did not let happen.
     """
     chain = list(_chain(error))
-    if refused and any(_of_network(link) for link in chain):
+    told = any(address in str(link) for address in refused for link in chain)
+    if told or (refused and any(map(_of_network, chain))):
         return _answer("policy", refused[0], "the operator can let it through: EGRESS_ALLOW")
-    if actions:
-        return _answer("unsupported", f"the video needs what is {actions[-1]}"[:300], None)
+    if actions and any("not allowed here" in str(link) for link in chain):
+        return _answer(
+            "unsupported", f"the video needs what is not allowed here: {actions[-1]}"[:300], None
+        )
     for link in chain:
         if isinstance(link, OSError) and link.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             return _answer("no_space", f"no room: {link.strerror}", "free some room and retry")
     message = clean(str(error))
-    status = next((s for s in map(_status, chain) if s), None)
-    if status is not None and f"HTTP Error {status}" not in message:
+    said = re.search(r"HTTP Error (\d{3})", message)
+    status = int(said[1]) if said else next((s for s in map(_status, chain) if s), 0)
+    if status and not said:
         message = f"{message} (HTTP Error {status})"
+    if status in _STATUS or status >= 500:
+        code = _STATUS.get(status, "refused")
+        return _answer(code, message, _COOKIES if code == "unauthorised" else None)
     for pattern, code, hint in _WORDS:
         if re.search(pattern, message, re.IGNORECASE):
             return _answer(code, message, hint)

@@ -18,6 +18,8 @@ from typing import Any
 from bot.engines.egress import EgressPolicy
 from bot.errors import PolicyRefused
 
+#: Begins the message of every refusal but those of addresses.
+NOT_ALLOWED = "not allowed here"
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,avi,mpeg,mpegts,asf,mp3,aac,ogg,flac,wav,w64,aiff,"
     "opus,amr,ac3,eac3,caf,au,srt,webvtt,ass,ffmetadata,image2,png_pipe,jpeg_pipe,webp_pipe"
@@ -67,7 +69,7 @@ class Guard:
             "os.rename": lambda arguments: self._write(*arguments[:2]),
             "os.remove": lambda arguments: self._write(arguments[0]),
             "os.rmdir": lambda arguments: self._write(arguments[0]),
-            "os.mkdir": lambda arguments: self._write(arguments[0]),
+            "os.mkdir": self._make,
             "os.chmod": lambda arguments: self._write(arguments[0]),
             "os.utime": lambda arguments: self._write(arguments[0]),
             "os.truncate": lambda arguments: self._write(arguments[0]),
@@ -88,7 +90,7 @@ class Guard:
 
     def _refuse(self, action: str) -> None:
         self.actions.append(action)
-        raise Blocked(f"not allowed here: {action}")
+        raise Blocked(f"{NOT_ALLOWED}: {action}")
 
     # Connections
 
@@ -156,6 +158,11 @@ class Guard:
                 continue
             if not self._inside(os.fsdecode(path)):
                 self._refuse(f"writing {os.fsdecode(path)!r}"[:200])
+
+    def _make(self, arguments: tuple[Any, ...]) -> None:
+        """A directory that is there already can't be made again, so asking does no harm."""
+        if not os.path.lexists(arguments[0]):
+            self._write(arguments[0])
 
     def _inside(self, path: str) -> bool:
         if self._directory is None:

@@ -177,18 +177,16 @@ def plan(ydl: Any, request: dict[str, Any]) -> dict[str, Any]:
             raise _is_playlist(info.get("playlist_count"))
         if not entries:
             raise _stop("source_not_found", "the page holds no video")
-        title = _title_of_one(entries[0], info)
         info = entries[0]
         if info.get("_type") in {"url", "url_transparent"}:
             info = ydl.process_ie_result(info, download=False)
-        info["title"] = title or info.get("title")
     check_item(info)
     size, certain = size_of(info)
     if size is None:
         size = _ask_sizes(ydl, info)
         certain = size is not None
     return {
-        "title": str(info.get("title") or info.get("id") or "video"),
+        "title": _title(info),
         "ext": str(info.get("ext") or ""),
         "identity": f"{info.get('extractor_key')}:{info.get('id')}:{info.get('format_id')}",
         "size": size,
@@ -197,10 +195,11 @@ def plan(ydl: Any, request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _title_of_one(entry: dict[str, Any], page: dict[str, Any]) -> str | None:
-    """The title of the page, where the only video has it with a number behind."""
-    title = str(page.get("title") or "")
-    return title if title and entry.get("title") == f"{title} (1)" else None
+def _title(info: dict[str, Any]) -> str:
+    """The title of an item. yt-dlp numbers the videos in a page, also the only one."""
+    title = str(info.get("title") or info.get("id") or "video")
+    alone = info.get("extractor_key") == "HTML5MediaEmbed" and not info.get("playlist_index")
+    return title.removesuffix(" (1)") if alone else title
 
 
 def _plan_of_list(info: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -250,13 +249,11 @@ def fetch(ydl: Any, request: dict[str, Any]) -> dict[str, Any]:
         raise Stop(_worst(ydl.skipped))
     several = info.get("_type") in {"playlist", "multi_video"}
     entries = [entry for entry in info.get("entries") or [] if entry] if several else [info]
-    if several and len(entries) == 1 and ydl.params["noplaylist"]:
-        entries[0]["title"] = _title_of_one(entries[0], info) or entries[0].get("title")
     items = [item for item in (_item(entry, directory) for entry in entries) if item]
     if not items:
         raise Stop(_worst(ydl.skipped))
     return {
-        "title": str(info.get("title") or info.get("id") or "video"),
+        "title": _title(info),
         "playlist": several and not ydl.params["noplaylist"],
         "items": items,
         "skipped": ydl.skipped,
@@ -265,10 +262,10 @@ def fetch(ydl: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 def _item(info: dict[str, Any], directory: Path) -> dict[str, Any] | None:
     """What an entry left: its main file and those that go with it, by name."""
-    downloads = info.get("requested_downloads") or []
-    if not downloads:
+    downloads = info.get("requested_downloads") or [{}]
+    main = Path(str(downloads[0].get("filepath") or "")).name
+    if not main or not (directory / main).is_file():
         return None
-    main = Path(str(downloads[0].get("filepath"))).name
     base = main.rpartition(".")[0]
     others = [
         name
@@ -277,7 +274,7 @@ def _item(info: dict[str, Any], directory: Path) -> dict[str, Any] | None:
     ]
     return {
         "index": int(info.get("playlist_index") or 0),
-        "title": str(info.get("title") or info.get("id") or "video"),
+        "title": _title(info),
         "base": base,
         "main": main,
         "others": others,
