@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import selectors
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,19 +24,19 @@ from urllib.parse import urlsplit
 import pycurl
 
 from bot.engines.curl_errors import transfer_error
+from bot.engines.curl_handle import Answer, Handle, Response, unread
 from bot.engines.egress import EgressPolicy
 from bot.engines.urls import PORTS
 from bot.errors import (
     Corrupt,
     InternalFailure,
-    InvalidInput,
     MltbError,
     NetworkFailed,
-    PolicyRefused,
 )
 
 #: Answers the addresses of ``(host, port)`` in place of DNS.
 Resolve = Callable[[str, int], Sequence[str]]
+_Ended = asyncio.Future[tuple[int, str]]
 
 #: libcurl reads this many bytes of a socket at once; one such buffer serves all handles.
 RECEIVE_BUFFER = 512 * 1024
@@ -52,91 +50,6 @@ _PROTOCOLS = (
     | pycurl.PROTO_FTPS
     | pycurl.PROTO_SFTP
 )
-
-
-class Handle:
-    """A libcurl easy handle that opens sockets only where the policy lets it.
-
-    ``host`` is the name in its URL, ``refused`` what the policy said, ``unix_socket`` the only
-    address of a handle that talks to a child of the service. ``curl`` belongs to the thread of
-    the loop while it runs.
-    """
-
-    __slots__ = (
-        "curl",
-        "detail",
-        "headers",
-        "host",
-        "policy",
-        "refused",
-        "satisfied",
-        "scheme",
-        "shown",
-        "unix_socket",
-    )
-
-    def __init__(
-        self, curl: pycurl.Curl, policy: EgressPolicy, url: str, unix_socket: Path | None
-    ) -> None:
-        self.curl = curl
-        self.policy = policy
-        self.scheme, self.host = _scheme_and_host(url)
-        self.shown = str(unix_socket) if unix_socket else self.host
-        self.unix_socket = unix_socket
-        self.headers: list[bytes] = []
-        self.satisfied = False
-        self.refused: PolicyRefused | None = None
-        self.detail: str | None = None
-
-    def set(self, option: int, value: Any) -> None:
-        """CURLOPT ``option``; not while it runs."""
-        self.curl.setopt(option, value)
-
-    def stop(self) -> int:
-        """What a write callback returns to end the transfer well before the body ends."""
-        self.satisfied = True
-        return 0
-
-    def open_socket(self, _purpose: int, address: Any) -> Any:
-        """CURLOPT_OPENSOCKETFUNCTION: a socket for ``address``, or none."""
-        family, kind, protocol, where = address
-        if (family == socket.AF_UNIX) is not (self.unix_socket is not None):
-            return pycurl.SOCKET_BAD
-        if family != socket.AF_UNIX:
-            try:
-                self.policy.check(where[0], self.host.strip("[]"))
-            except PolicyRefused as refusal:
-                self.refused = refusal
-                return pycurl.SOCKET_BAD
-        try:
-            return _Passing(socket.socket(family, kind, protocol).detach())
-        except OSError as error:
-            self.detail = f"no socket: {error.strerror}"
-            return pycurl.SOCKET_BAD
-
-
-class _Passing:
-    """A descriptor on its way to pycurl, which takes a copy of it and leaves the original."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def __del__(self) -> None:
-        os.close(self._fd)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """The answer to ``CurlLoop.request``; names of headers in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class CurlLoop:
@@ -163,8 +76,8 @@ class CurlLoop:
         self._awake = False
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._running: dict[pycurl.Curl, asyncio.Future[tuple[int, str]]] = {}
-        self._ended: list[tuple[asyncio.Future[tuple[int, str]], tuple[int, str]]] = []
+        self._running: dict[pycurl.Curl, tuple[Handle, _Ended]] = {}
+        self._ended: list[tuple[_Ended, tuple[int, str]]] = []
         self._tickers: dict[object, Callable[[float], None]] = {}
         self._deadline: float | None = None
 
@@ -227,7 +140,7 @@ class CurlLoop:
         if handle.headers:
             handle.set(pycurl.HTTPHEADER, handle.headers)
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[tuple[int, str]] = loop.create_future()
+        ended: _Ended = loop.create_future()
         self.call(lambda: self._add(handle, ended))
         try:
             code, text = await asyncio.shield(ended)
@@ -416,15 +329,18 @@ class CurlLoop:
         """CURLMOPT_TIMERFUNCTION: when libcurl wants to be called without an event."""
         self._deadline = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
-    def _add(self, handle: Handle, ended: asyncio.Future[tuple[int, str]]) -> None:
-        self._running[handle.curl] = ended
+    def _add(self, handle: Handle, ended: _Ended) -> None:
+        if handle.excess is not None:
+            handle.set(pycurl.VERBOSE, 1)
+            handle.set(pycurl.DEBUGFUNCTION, handle.listen)
+        self._running[handle.curl] = handle, ended
         self._multi.add_handle(handle.curl)
 
     def _remove(self, handle: Handle) -> None:
-        ended = self._running.pop(handle.curl, None)
-        if ended is not None:
+        running = self._running.pop(handle.curl, None)
+        if running is not None:
             self._multi.remove_handle(handle.curl)
-            self._ended.append((ended, (pycurl.E_ABORTED_BY_CALLBACK, "cancelled")))
+            self._ended.append((running[1], (pycurl.E_ABORTED_BY_CALLBACK, "cancelled")))
 
     def _finish(self) -> None:
         """Tell those who wait about the handles that have ended."""
@@ -435,10 +351,11 @@ class CurlLoop:
                 *((curl, (pycurl.E_OK, "")) for curl in good),
                 *((curl, (code, text)) for curl, code, text in bad),
             ):
+                handle, ended = self._running.pop(curl)
+                if handle.excess is False and handle.scheme == "http":
+                    handle.excess = unread(int(curl.getinfo(pycurl.ACTIVESOCKET)))
                 self._multi.remove_handle(curl)
-                ended = self._running.pop(curl, None)
-                if ended is not None:
-                    self._ended.append((ended, result))
+                self._ended.append((ended, result))
         if self._ended:
             self._notify()
 
@@ -453,7 +370,7 @@ class CurlLoop:
 
     def _end(self) -> None:
         self._drain()
-        for curl, ended in self._running.items():
+        for curl, (_, ended) in self._running.items():
             self._multi.remove_handle(curl)
             self._ended.append((ended, (pycurl.E_ABORTED_BY_CALLBACK, "the service stops")))
         self._running.clear()
@@ -464,59 +381,7 @@ class CurlLoop:
         self._bell.close()
 
 
-class Answer:
-    """Collects one answer: status, headers, and a body of at most ``max_size`` bytes."""
-
-    def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self.too_big = False
-        self.status = 0
-        self.headers: dict[str, str] = {}
-
-    def clear(self) -> None:
-        """Start over, for another answer."""
-        self._chunks.clear()
-        self._size = 0
-
-    def header(self, line: bytes) -> None:
-        """CURLOPT_HEADERFUNCTION; an answer after an interim one starts over."""
-        if line.startswith(b"HTTP/"):
-            fields = line.split(None, 2)
-            self.status = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
-            self.headers = {}
-            return
-        name, colon, value = line.decode("latin-1").partition(":")
-        if colon:
-            self.headers[name.strip().lower()] = value.strip()
-
-    def write(self, data: bytes) -> int | None:
-        """CURLOPT_WRITEFUNCTION; ends the transfer where the body is too big."""
-        self._size += len(data)
-        if self._size > self._max_size:
-            self.too_big = True
-            return 0
-        self._chunks.append(data)
-        return None
-
-    def response(self) -> Response:
-        """What has come."""
-        return Response(self.status, self.headers, b"".join(self._chunks))
-
-
-def _scheme_and_host(url: str) -> tuple[str, str]:
-    """As libcurl reads them, which is what counts for the policy."""
-    try:
-        parsed = pycurl.CurlUrl(url)
-    except (pycurl.error, UnicodeError):
-        raise InvalidInput("the URL is malformed", hint="scheme://host/path is meant") from None
-    return (parsed.scheme or "").lower(), (parsed.host or "").lower()
-
-
-def _settle(
-    batch: Sequence[tuple[asyncio.Future[tuple[int, str]], tuple[int, str]]],
-) -> None:
+def _settle(batch: Sequence[tuple[_Ended, tuple[int, str]]]) -> None:
     for ended, result in batch:
         if not ended.done():
             ended.set_result(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +21,8 @@ from bot.domain.ports import (
     PlannedFile,
 )
 from bot.domain.task import Progress, TaskOptions
-from bot.engines.curl import Answer, CurlLoop, Handle
+from bot.engines.curl import CurlLoop
+from bot.engines.curl_handle import Answer, Handle
 from bot.engines.egress import EgressPolicy
 from bot.engines.filenames import safe_name
 from bot.engines.http_download import Download, Tools
@@ -132,7 +133,7 @@ class HttpEngine:
             del self._downloads[job.id]
             self._traffic.forget(job.id)
 
-    async def stream(self, job: FetchJob) -> AsyncIterator[bytes]:
+    async def stream(self, job: FetchJob) -> AsyncGenerator[bytes, None]:
         """The bytes in order, from the start; a failure may come after the last of them."""
         access = self._access(job.source, job.options)
         pipe = Pipe(self._exchange.loop)

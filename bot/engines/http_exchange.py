@@ -13,7 +13,8 @@ from pathlib import Path
 import pycurl
 
 from bot.domain.task import TaskOptions
-from bot.engines.curl import CurlLoop, Handle
+from bot.engines.curl import CurlLoop
+from bot.engines.curl_handle import Handle
 from bot.engines.http_heads import Head, Version, request_headers
 from bot.engines.urls import Target
 from bot.errors import (
@@ -162,7 +163,7 @@ class Exchange:
             head, found, refusal = Head(), access, error
         if refusal is not None or head.size is None:
             head, found = await self.follow(access, _first_byte)
-            if head.status == 416:  # an empty file has no first byte
+            if head.empty:  # an empty file has no first byte
                 head.status, head.fields["content-length"] = 200, "0"
             refusal = head.error(found.target.host)
         if refusal is not None:

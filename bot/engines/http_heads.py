@@ -94,6 +94,11 @@ class Head:
         return int(match[1]), int(match[2]) + 1, whole
 
     @property
+    def empty(self) -> bool:
+        """Whether it says that there is no byte of which a part could be given."""
+        return self.status == 416 and self.fields.get("content-range", "").endswith("*/0")
+
+    @property
     def size(self) -> int | None:
         """The size of the whole thing in bytes, where the head says it."""
         if self.status == 206:

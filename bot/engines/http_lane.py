@@ -8,7 +8,8 @@ from enum import Enum
 
 import pycurl
 
-from bot.engines.curl import CurlLoop, Handle
+from bot.engines.curl import CurlLoop
+from bot.engines.curl_handle import Handle
 from bot.engines.http_exchange import Access, ask_range
 from bot.engines.http_heads import Head, Version
 from bot.engines.http_partfile import PartFile
@@ -56,7 +57,6 @@ class Lane:
         self.head = Head()
         self.access: Access | None = None
         self.verdict: Verdict | None = None
-        self.excess = False
         self.handle: Handle | None = None
         self._bounded = bounded
         self._known = known
@@ -72,6 +72,11 @@ class Lane:
         self._lock = threading.Lock()
 
     @property
+    def excess(self) -> bool:
+        """Whether more came than was announced."""
+        return self.handle is not None and bool(self.handle.excess)
+
+    @property
     def left(self) -> int:
         """Bytes to go; 0 where nobody knows."""
         return 0 if self.end is None else max(0, self.end - self.pos)
@@ -81,8 +86,7 @@ class Lane:
         self.handle, self.head, self.access = handle, head, access
         self.verdict, self._ignored = None, 0
         handle.curl.setopt(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
-        handle.set(pycurl.VERBOSE, 1)
-        handle.set(pycurl.DEBUGFUNCTION, self._listen)
+        handle.excess = False
         end = self.end if self._bounded else None
         ask_range(handle, access.target, self.start, end, self._known)
         if self.allowed is not None:
@@ -170,8 +174,3 @@ class Lane:
 
     def _stop(self) -> int:
         return 0 if self.handle is None else self.handle.stop()
-
-    def _listen(self, kind: int, text: bytes) -> None:
-        """CURLOPT_DEBUGFUNCTION: libcurl only mentions it when more came than was announced."""
-        if kind == pycurl.INFOTYPE_TEXT and text.startswith(b"Excess found"):
-            self.excess = True

@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator
 
 import pycurl
 
-from bot.engines.curl import CurlLoop, Handle
+from bot.engines.curl import CurlLoop
+from bot.engines.curl_handle import Handle
 from bot.engines.http_exchange import Access, Exchange
 from bot.engines.http_heads import Head
 from bot.engines.http_traffic import Traffic
@@ -30,7 +31,6 @@ class Pipe:
         self.allowed: int | None = None
         self.handle: Handle | None = None
         self.size: int | None = None
-        self.excess = False
         self._loop = loop
         self._home = asyncio.get_running_loop()
         self._ready = asyncio.Event()
@@ -46,8 +46,7 @@ class Pipe:
         """Set up the handle of one hop."""
         self.handle, self.head, self.access, self._ignored = handle, head, access, 0
         handle.set(pycurl.WRITEFUNCTION, self._write)
-        handle.set(pycurl.VERBOSE, 1)
-        handle.set(pycurl.DEBUGFUNCTION, self._listen)
+        handle.excess = False
         if self.allowed is not None:
             handle.set(pycurl.MAX_RECV_SPEED_LARGE, self.allowed)
 
@@ -99,10 +98,6 @@ class Pipe:
             self._home.call_soon_threadsafe(self._ready.set)
         return None
 
-    def _listen(self, kind: int, text: bytes) -> None:
-        if kind == pycurl.INFOTYPE_TEXT and text.startswith(b"Excess found"):
-            self.excess = True
-
 
 async def stream(
     exchange: Exchange,
@@ -146,5 +141,5 @@ def _check_answer(pipe: Pipe) -> None:
     error = head.error(host) if access.target.web else None
     if error is not None:
         raise error
-    if pipe.excess:
+    if pipe.handle is not None and pipe.handle.excess:
         raise Corrupt(f"{host} sent more than the {pipe.pos} bytes that it announced")

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.engines.curl import CurlLoop, Handle
+from bot.engines.curl import CurlLoop
+from bot.engines.curl_handle import Handle
 from bot.engines.http_pace import Demand, shares
 
 _WORTH = 0.05
