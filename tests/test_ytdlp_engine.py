@@ -41,7 +41,16 @@ from tests.servers import media
 from tests.servers.behaviours import Gate, Gated, StallAfter, Throttled
 from tests.servers.content import content
 from tests.servers.http import HttpServer
-from tests.servers.routes import Generated, Literal, OnDisk, Page, Redirect, Resource, Status
+from tests.servers.routes import (
+    Directory,
+    Generated,
+    Literal,
+    OnDisk,
+    Page,
+    Redirect,
+    Resource,
+    Status,
+)
 
 _ROOT = Path(__file__).resolve().parents[1]
 _BIG = 3_000_000
@@ -196,6 +205,62 @@ async def test_mp3(server: HttpServer, clip: media.Media, tmp_path: Path) -> Non
     assert fetched.name == "The song.mp3"
     data = (tmp_path / "The song.mp3").read_bytes()
     assert data[:3] == b"ID3" or data[:1] == b"\xff"
+
+
+async def test_video_and_sound_are_merged(server: HttpServer, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    made = "-v error -f lavfi -i testsrc=size=64x64:rate=5:duration=2 -f lavfi -i sine=duration=2"
+    for kind, flags in (("video", "-map 0 -c:v libx264"), ("sound", "-map 1 -c:a aac")):
+        output = f"{flags} -f hls -hls_time 1 -hls_playlist_type vod".split()
+        subprocess.run(
+            [media.ffmpeg(), *made.split(), *output, str(source / f"{kind}.m3u8")],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    (source / "all.m3u8").write_text(
+        '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",DEFAULT=YES,URI="sound.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=90000,CODECS="avc1.64000a,mp4a.40.2",AUDIO="a"\nvideo.m3u8\n'
+    )
+    server.mount("/hls/", Directory(source, "/hls/"))
+    page = _page("/hls/all.m3u8", title="Both").body.replace("video/mp4", "application/x-mpegURL")
+    url = server.add("/page", Page(page))
+    directory = tmp_path / "job"
+    directory.mkdir()
+    engine = _engine()
+    fetched = await engine.fetch(_job(directory, url, engine_options={"container": "mkv"}))
+    assert [file.path for file in fetched.files] == ["Both.mkv"]
+    assert [path.name for path in directory.iterdir()] == ["Both.mkv"]
+    told = subprocess.run(
+        [media.ffmpeg(), "-i", str(directory / "Both.mkv")], capture_output=True, check=False
+    ).stderr.decode()
+    assert "Video: h264" in told
+    assert "Audio: aac" in told
+
+
+@pytest.mark.parametrize("embed", [False, True])
+async def test_subtitles(
+    server: HttpServer, clip: media.Media, tmp_path: Path, embed: bool
+) -> None:
+    media.publish(server, clip)
+    words = b"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nGood evening\n"
+    server.add("/words.vtt", Resource(Literal(words), "text/vtt"))
+    url = server.add(
+        "/page",
+        Page(
+            '<html><title>Spoken</title><video><source src="/watch/video.mp4" type="video/mp4">'
+            '<track kind="subtitles" src="/words.vtt" srclang="en"></video></html>'
+        ),
+    )
+    options = {"subtitles": ["en"], "embed_subtitles": embed}
+    fetched = await _engine().fetch(_job(tmp_path, url, engine_options=options))
+    names = {file.path for file in fetched.files}
+    if embed:
+        assert names == {"Spoken.mp4"}
+        assert b"Good evening" in (tmp_path / "Spoken.mp4").read_bytes()
+    else:
+        assert names == {"Spoken.mp4", "Spoken.en.vtt"}
+        assert b"Good evening" in (tmp_path / "Spoken.en.vtt").read_bytes()
 
 
 async def test_metadata_and_thumbnail(
@@ -423,7 +488,8 @@ from bot.engines.egress import EgressPolicy
 from bot.engines.ytdlp_guard import Guard
 inside, outside, ffmpeg = sys.argv[1:]
 os.chdir(inside)
-Guard(EgressPolicy(["127.0.0.1"]), inside, [ffmpeg]).install()
+guard = Guard(EgressPolicy(["127.0.0.1"]), inside, [ffmpeg])
+guard.install()
 def udp(host):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: s.sendto(b"x", (host, 9))
 def unix():
@@ -453,6 +519,9 @@ tries = {
     "link": lambda: os.link(outside + "/victim", "hard"),
     "system": lambda: os.system("true"),
     "program": lambda: subprocess.run(["/bin/true"]),
+    "python": lambda: subprocess.run([sys.executable, "-c", "pass"]),
+    "leashed program": lambda: subprocess.run([*guard._leash, "/bin/true"]),
+    "below a descriptor": lambda: os.mkdir("d", dir_fd=os.open(outside, os.O_RDONLY)),
     "shell": lambda: subprocess.run("true", shell=True),
     "fork": lambda: os.fork() or os._exit(0),
     "exec": lambda: os.execv("/bin/true", ["true"]),
@@ -566,6 +635,15 @@ def test_words_of_sites_become_errors() -> None:
     full = OSError(28, "No space left on device")
     assert describe(full, [], [])["code"] == "no_space"
     assert clean("\x1b[31mERROR:\x1b[0m http://me:secret@host/x") == "http://host/x"
+
+
+async def test_playlist_without_an_end_is_refused(server: HttpServer, tmp_path: Path) -> None:
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n"
+    server.add("/list.m3u8", Resource(Literal(playlist), "application/x-mpegURL"))
+    server.content("/a.ts", 1000)
+    url = server.add("/page", _page("/list.m3u8"))
+    with pytest.raises(Unsupported, match="live stream"):
+        await _engine().fetch(_job(tmp_path, url))
 
 
 def test_live_streams_and_odd_protocols_are_refused() -> None:
@@ -802,6 +880,46 @@ async def test_child_dies_with_its_pipe(server: HttpServer, tmp_path: Path) -> N
     process.stdin.close()
     with pytest.raises(InternalFailure):
         await running
+
+
+async def test_ffmpeg_dies_with_the_child(
+    server: HttpServer, clip: media.Media, tmp_path: Path
+) -> None:
+    """Left behind, it would write into the files of the next attempt."""
+    url = media.publish(server, clip)
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    pid = tmp_path / "bin" / "pid"
+    program.write_text(
+        f"#!/bin/sh\ncase $1 in -bsfs) echo ffmpeg version 7.0; exit;; esac\n"
+        f"echo $$ >{pid}\nexec /bin/sleep 3600\n"
+    )
+    program.chmod(0o755)
+    directory = tmp_path / "job"
+    directory.mkdir()
+    engine = _engine(ffmpeg=program)
+    running = asyncio.ensure_future(engine.fetch(_job(directory, url, quality="mp3")))
+    await _until(lambda: pid.exists() and pid.read_text())
+    os.kill(_pid(engine), signal.SIGKILL)
+    with pytest.raises(InternalFailure):
+        await running
+    await _until(lambda: _ended(pid.read_text().strip()))
+
+
+def _ended(pid: str) -> bool:
+    """Whether that process is gone, or a zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_service_does_not_load_ytdlp() -> None:
+    code = "import bot.engines.ytdlp, sys; print('yt_dlp' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=_ROOT, timeout=60
+    )
+    assert done.stdout.strip() == b"False"
 
 
 def _parts(directory: Path, least: int) -> Iterator[Path]:

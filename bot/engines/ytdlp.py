@@ -126,9 +126,10 @@ class YtdlpEngine:
         if not results.known:
             request = await self._request("fetch", job.source, job.options)
             request["directory"] = str(results.prepare())
-            request["limit"] = self._share(job.limit, len(self._jobs) + 1)
+            limit = _lower(job.limit, job.options.engine_options.get("rate_limit"))
+            request["limit"] = self._share(limit, len(self._jobs) + 1)
             talk = Conversation(request, self._stall, Path(request["directory"]))
-            talk.limit = job.limit
+            talk.limit = limit
             answer = await self._download(job, talk)
             await results.name(answer)
         return await results.collect()
@@ -210,8 +211,7 @@ class YtdlpEngine:
             talk.set_limit(self._share(talk.limit, len(self._jobs)))
 
     def _share(self, own: int | None, jobs: int) -> int | None:
-        parts = [own, None if self._limit is None else max(1, self._limit // max(1, jobs))]
-        return min((part for part in parts if part is not None), default=None)
+        return _lower(own, None if self._limit is None else max(1, self._limit // max(1, jobs)))
 
     async def cleanup(self, older_than: float) -> int:
         """Nothing: all that yt-dlp leaves lies in the directories of its jobs."""
@@ -219,6 +219,10 @@ class YtdlpEngine:
 
     async def close(self) -> None:
         """Nothing: every child ends with its job."""
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def _programs(ffmpeg: Path | None) -> list[str]:

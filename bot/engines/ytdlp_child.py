@@ -49,7 +49,7 @@ def _serve(request: dict[str, Any], splitter: Splitter, send: Any) -> dict[str, 
     from bot.engines import ytdlp_run as run
     from bot.engines.ytdlp_progress import Pace
 
-    pace = Pace(request.get("limit"))
+    pace = Pace(request.get("limit"), lambda: send({"pulse": "waiting"}))
     threading.Thread(target=_listen, args=(splitter, pace), daemon=True).start()
     guard.install()
     try:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.engines import leash
 from bot.engines.egress import EgressPolicy
 from bot.errors import PolicyRefused
 
@@ -57,6 +58,9 @@ class Guard:
         self._policy = policy
         self._directory = os.path.realpath(directory) if directory else None
         self._programs = frozenset(programs)
+        #: ffmpeg must not outlive this process: it would write into what a next one works on.
+        self._leash = [*(sys.executable, "-I", "-S", str(Path(leash.__file__).resolve()))]
+        self._leash += [str(os.getpid()), "0"]
         self._named: dict[str, str] = {}
         self.addresses: list[str] = []
         self.actions: list[str] = []
@@ -66,12 +70,12 @@ class Guard:
             "socket.sendmsg": self._connect,
             "subprocess.Popen": self._run,
             "open": self._open,
-            "os.rename": lambda arguments: self._write(*arguments[:2]),
-            "os.remove": lambda arguments: self._write(arguments[0]),
-            "os.rmdir": lambda arguments: self._write(arguments[0]),
+            "os.rename": self._rename,
+            "os.remove": self._change,
+            "os.rmdir": self._change,
             "os.mkdir": self._make,
-            "os.chmod": lambda arguments: self._write(arguments[0]),
-            "os.utime": lambda arguments: self._write(arguments[0]),
+            "os.chmod": self._change,
+            "os.utime": self._change,
             "os.truncate": lambda arguments: self._write(arguments[0]),
         }
 
@@ -124,12 +128,12 @@ class Guard:
 
     def _lock_ffmpeg(self) -> None:
         """Put the restrictions before every input that anything in yt-dlp gives to ffmpeg."""
-        programs = self._programs
+        programs, held = self._programs, self._leash
         start = subprocess.Popen.__init__
 
         def locked(this: Any, args: Any, *others: Any, **named: Any) -> None:
             if isinstance(args, (list, tuple)) and args and args[0] in programs:
-                args = with_locks([str(argument) for argument in args])
+                args = [*held, *with_locks([str(argument) for argument in args])]
             start(this, args, *others, **named)
 
         subprocess.Popen.__init__ = locked  # type: ignore[method-assign, assignment]
@@ -137,10 +141,12 @@ class Guard:
     def _run(self, arguments: tuple[Any, ...]) -> None:
         executable, argv = os.fsdecode(arguments[0] or ""), arguments[1]
         words = [os.fsdecode(word) for word in argv] if isinstance(argv, (list, tuple)) else []
-        if executable not in self._programs or not words or words[0] != executable:
+        count = len(self._leash)
+        program = words[count] if words[:count] == self._leash and len(words) > count else None
+        if executable != sys.executable or program not in self._programs:
             # As if it were not installed: looking whether it is does no harm.
             raise FileNotFoundError(errno.ENOENT, "No such program is allowed here", executable)
-        wrong = wrong_argument(words[1:], self._inside)
+        wrong = wrong_argument(words[count + 1 :], self._inside)
         if wrong is not None:
             self._refuse(f"ffmpeg with {wrong[:150]!r}")
 
@@ -162,7 +168,18 @@ class Guard:
     def _make(self, arguments: tuple[Any, ...]) -> None:
         """A directory that is there already can't be made again, so asking does no harm."""
         if not os.path.lexists(arguments[0]):
-            self._write(arguments[0])
+            self._change(arguments)
+
+    def _rename(self, arguments: tuple[Any, ...]) -> None:
+        source, target, *directories = arguments
+        for path, directory in zip((source, target), directories, strict=True):
+            self._change((path, directory))
+
+    def _change(self, arguments: tuple[Any, ...]) -> None:
+        """The first is a path, the last the descriptor that it is relative to, -1 for none."""
+        if arguments[-1] != -1:
+            self._refuse(f"changing {arguments[0]!r} below a descriptor"[:200])
+        self._write(arguments[0])
 
     def _inside(self, path: str) -> bool:
         if self._directory is None:

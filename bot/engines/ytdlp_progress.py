@@ -15,28 +15,32 @@ _SAMPLE = 0.5  # seconds between two reports of progress
 
 
 class Pace:
-    """Slows the download to ``limit`` bytes a second (None: not at all); any thread may set it."""
+    """Slows the download to ``limit`` bytes a second (None: not at all); any thread may set it.
 
-    def __init__(self, limit: int | None) -> None:
-        self.limit = limit
+    ``on_wait`` is called about twice a second while it waits.
+    """
+
+    def __init__(self, limit: int | None, on_wait: Callable[[], None]) -> None:
+        self._limit = limit
+        self._on_wait = on_wait
+        self._lock = threading.Lock()
         self._next = 0.0
-        self._changed = threading.Event()
 
     def set(self, limit: int | None) -> None:
-        """From now on."""
-        self.limit = limit
-        self._changed.set()
+        """From now on; who waits for an earlier limit waits no longer."""
+        with self._lock:
+            self._limit = limit
+            self._next = 0.0
 
     def spent(self, count: int) -> None:
         """``count`` bytes came; wait until more may come."""
-        while self.limit:
-            now = time.monotonic()
-            self._next = max(self._next, now - _SAMPLE) + count / self.limit
-            count = 0
-            if self._next <= now:
+        with self._lock:
+            if not self._limit:
                 return
-            self._changed.clear()
-            self._changed.wait(min(self._next - now, _SAMPLE))
+            self._next = max(self._next, time.monotonic() - _SAMPLE) + count / self._limit
+        while (left := self._next - time.monotonic()) > 0:
+            time.sleep(min(left, _SAMPLE))
+            self._on_wait()
 
 
 class Progress:

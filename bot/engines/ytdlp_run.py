@@ -95,6 +95,9 @@ def _fixed(request: dict[str, Any], send: Send) -> dict[str, Any]:
         "fragment_retries": 3,
         "extractor_retries": 1,
         "file_access_retries": 0,
+        # Blocks that grow would make a limit come in bursts.
+        "buffersize": 256 * 1024,
+        "noresizebuffer": True,
         "socket_timeout": request["socket_timeout"],
         "hls_prefer_native": True,
         "external_downloader": {"default": "native"},
@@ -244,6 +247,7 @@ def fetch(ydl: Any, request: dict[str, Any]) -> dict[str, Any]:
     directory = Path(request["directory"])
     mend(directory)
     keep_lengths()
+    _refuse_live_playlists()
     info = ydl.extract_info(request["url"], download=True)
     if info is None:
         raise Stop(_worst(ydl.skipped))
@@ -258,6 +262,21 @@ def fetch(ydl: Any, request: dict[str, Any]) -> dict[str, Any]:
         "items": items,
         "skipped": ydl.skipped,
     }
+
+
+def _refuse_live_playlists() -> None:
+    """A playlist that may still grow would be cut off in silence (RFC 8216, 4.3.3.4 and .5)."""
+    from yt_dlp.downloader.hls import HlsFD
+
+    can = HlsFD.can_download
+
+    def checking(manifest: str, *others: Any, **named: Any) -> Any:
+        ends = "#EXT-X-ENDLIST" in manifest or "#EXT-X-PLAYLIST-TYPE:VOD" in manifest
+        if "#EXTINF" in manifest and not ends:
+            check_item({"is_live": True})
+        return can(manifest, *others, **named)
+
+    HlsFD.can_download = staticmethod(checking)
 
 
 def _item(info: dict[str, Any], directory: Path) -> dict[str, Any] | None:
