@@ -23,9 +23,10 @@ from bot.engines.egress import EgressPolicy
 from bot.engines.ytdlp import YtdlpEngine
 from bot.engines.ytdlp_errors import clean, describe, raised
 from bot.engines.ytdlp_fragments import mend
-from bot.engines.ytdlp_guard import LOCKED, with_locks, wrong_argument
+from bot.engines.ytdlp_guard import LOCKED, Blocked, Guard, with_locks, wrong_argument
 from bot.engines.ytdlp_options import parameters
-from bot.engines.ytdlp_run import Stop, check_item, size_of
+from bot.engines.ytdlp_progress import Pace
+from bot.engines.ytdlp_run import Stop, build, check_item, fetch, plan, size_of
 from bot.errors import (
     Corrupt,
     InternalFailure,
@@ -579,6 +580,78 @@ def test_locks_stand_before_every_input() -> None:
     assert tuple(probe[1 : 1 + len(LOCKED)]) == LOCKED
     assert wrong_argument(probe[1:], lambda path: True) is None
     assert wrong_argument(probe[1:], lambda path: False) == "file:a"
+
+
+# The child's work without the child: what it says while it works
+
+
+def _request(url: str, directory: Path, **wishes: Any) -> dict[str, Any]:
+    params = parameters(TaskOptions(**wishes), default_format="b", max_items=5, has_ffmpeg=False)
+    return {"url": url, "directory": str(directory), "params": params, "socket_timeout": 10.0}
+
+
+def test_reports_of_the_child(server: HttpServer, clip: media.Media, tmp_path: Path) -> None:
+    url = media.publish(server, clip)
+    said: list[dict[str, Any]] = []
+    guard = Guard(EgressPolicy(["127.0.0.1"]), str(tmp_path), [])
+    pace = Pace(200_000, lambda: said.append({"pulse": "waiting"}))
+    request = _request(f"{url}/live", tmp_path)
+    with build(request, guard, said.append, pace) as ydl:
+        answer = plan(ydl, request)
+    assert answer["title"] == "A test video"
+    assert answer["is_estimate"]
+    with build(request, guard, said.append, pace) as ydl:
+        done = fetch(ydl, request)
+    assert done["items"][0]["title"] == "A test video"
+    assert (tmp_path / done["items"][0]["main"]).stat().st_size > 10_000
+    reports = [message for message in said if "progress" in message]
+    assert reports
+    assert {"pulse"} in [set(message) for message in said]
+    assert len(list(tmp_path.glob("*.lengths"))) <= 1
+
+
+def test_playlist_in_the_child(server: HttpServer, clip: media.Media, tmp_path: Path) -> None:
+    media.publish(server, clip)
+    url = server.add("/two", _page("/gone.mp4", "/watch/video.mp4", title="Two"))
+    guard = Guard(EgressPolicy(["127.0.0.1"]), str(tmp_path), [])
+    request = _request(url, tmp_path, playlist=True)
+    ignored = Pace(None, lambda: None)
+    with build(request, guard, lambda message: None, ignored) as ydl:
+        assert [entry["index"] for entry in plan(ydl, request)["entries"]] == [0, 1]
+    with build(request, guard, lambda message: None, ignored) as ydl:
+        done = fetch(ydl, request)
+    assert [item["index"] for item in done["items"]] == [2]
+    assert [failure["code"] for failure in done["skipped"]] == ["source_not_found"]
+    single = _request(url, tmp_path)
+    with (
+        build(single, guard, lambda message: None, ignored) as ydl,
+        pytest.raises(Stop, match="playlist"),
+    ):
+        plan(ydl, single)
+
+
+def test_refusals_of_the_guard(tmp_path: Path) -> None:
+    guard = Guard(EgressPolicy(["127.0.0.1"]), str(tmp_path), ["/opt/ffmpeg"])
+    with socket.socket() as free, socket.socket(socket.AF_UNIX) as unix:
+        guard._hook("socket.connect", (free, ("127.0.0.1", 80)))
+        for connection, address in ((free, ("10.0.0.1", 80)), (unix, "/run/x")):
+            with pytest.raises(Blocked):
+                guard._hook("socket.connect", (connection, address))
+    with pytest.raises(Blocked):
+        guard._hook("os.system", (b"true",))
+    with pytest.raises(FileNotFoundError):
+        guard._hook("subprocess.Popen", ("/opt/ffmpeg", ["/opt/ffmpeg"], None, None))
+    command = [*guard._leash, *with_locks(["/opt/ffmpeg", "-i", "http://x/", "file:o"])]
+    with pytest.raises(Blocked, match="ffmpeg with"):
+        guard._hook("subprocess.Popen", (sys.executable, command, None, None))
+    guard._hook("open", (str(tmp_path / "new"), "w", 0))
+    guard._hook("os.rename", (str(tmp_path / "a"), str(tmp_path / "b"), -1, -1))
+    guard._hook("os.mkdir", (str(tmp_path), 0o700, -1))
+    for event in (("open", ("/etc/new", None, os.O_CREAT)), ("os.remove", ("/etc/passwd", -1))):
+        with pytest.raises(Blocked):
+            guard._hook(*event)
+    assert len(guard.addresses) == 1
+    assert len(guard.actions) == 5
 
 
 # Failures
