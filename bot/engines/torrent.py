@@ -55,9 +55,9 @@ class TorrentEngine:
     ``fetch_torrent`` gets the bytes behind the URL of a torrent file. ``stall_timeout`` in
     seconds; ``port`` 0 takes a free one on ``interfaces``. ``seed_ratio`` and ``seed_time``
     (seconds) end the seeding of a submission that says nothing about it; 0 does not count, and
-    both 0 is no seeding. ``utp`` is whether peers may come by uTP; we go by TCP. ``dht_routers`` are ``host:port`` and the
-    only addresses that the policy is not asked about. ``idle`` is how long, in seconds, the worker
-    outlives the last job.
+    both 0 is no seeding. ``utp`` is whether peers may come by uTP; we go by TCP. ``dht_routers``
+    are ``host:port`` and the only addresses that the policy is not asked about. ``idle`` is how
+    long, in seconds, the worker outlives the last job.
     """
 
     name = "torrent"

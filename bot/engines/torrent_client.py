@@ -149,6 +149,7 @@ class TorrentClient:
             job=run.name,
             trackers=run.reach.trackers,
             web_seeds=run.reach.web_seeds,
+            peers=run.reach.peers,
             allow=run.reach.addresses,
             **{"parts": "", "limit": None, **arguments},
         )

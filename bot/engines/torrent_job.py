@@ -71,8 +71,7 @@ class Torrent:
     save_began: float = 0.0
     pending: bytes | None = None
     flushes: int = 0
-    finished: bool = False
-    failed: bool = False
+    checked: bool = False
     after_save: Callable[[Torrent], None] | None = None
     leaving: Callable[[Any], None] | None = None
 
@@ -80,6 +79,11 @@ class Torrent:
         """Remember what a tracker or web seed said last."""
         if url in self.answers or len(self.answers) < _MAX_ANSWERS:
             self.answers[url] = text[:_MAX_ANSWER_TEXT]
+
+    def file_in_error(self) -> str | None:
+        """The name of the file that stopped the torrent; None where it was none."""
+        info, index = self.handle.torrent_file(), self.handle.status().error_file
+        return info.layout().file_name(index) if info is not None and index >= 0 else None
 
     def report(self) -> dict[str, Any]:
         """What was tried so far, in figures."""
@@ -95,12 +99,15 @@ class Torrent:
         }
 
 
-def facts_of(status: lt.torrent_status) -> dict[str, Any]:
-    """The state of a torrent in numbers: bytes, bytes a second, seconds, millionths."""
-    state = int(status.state)
+def facts_of(torrent: Torrent, status: lt.torrent_status) -> dict[str, Any]:
+    """The state of a torrent in numbers: bytes, bytes a second, seconds, millionths.
+
+    ``checking`` until it is known which pieces lie on the disk.
+    """
+    checking = not torrent.checked or int(status.state) in _CHECKING
     return {
-        "checking": state in _CHECKING,
-        "checked": status.progress_ppm if state in _CHECKING else 0,
+        "checking": checking,
+        "checked": status.progress_ppm if checking else 0,
         "done": status.total_wanted_done,
         "total": status.total_wanted,
         "down": status.download_payload_rate,
@@ -111,5 +118,5 @@ def facts_of(status: lt.torrent_status) -> dict[str, Any]:
         "seeds": status.num_seeds,
         "connections": status.num_connections,
         "seeding": status.finished_duration.total_seconds(),
-        "finished": status.is_finished and state not in _CHECKING,
+        "finished": status.is_finished and not checking,
     }

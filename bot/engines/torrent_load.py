@@ -68,6 +68,7 @@ def load(message: dict[str, Any], boot: str) -> lt.add_torrent_params:
     parameters.tracker_tiers = list(range(len(message["trackers"])))
     parameters.url_seeds = message["web_seeds"]
     parameters.http_seeds = []
+    parameters.peers = [*parameters.peers, *((host, port) for host, port in message["peers"])]
     parameters.dht_nodes = []
     rate = message["limit"] or 0
     parameters.download_limit = rate

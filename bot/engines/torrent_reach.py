@@ -32,7 +32,7 @@ class Reach:
     web_seeds: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
-    peers: int = 0
+    peers: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
@@ -49,9 +49,9 @@ async def reach(policy: EgressPolicy, contents: Contents) -> Reach:
     for url in dict.fromkeys(contents.web_seeds):
         if _passes(policy, url, _WEB_SEEDS, found) and len(found.web_seeds) < _MAX_WEB_SEEDS:
             found.web_seeds.append(url)
-    for address, _ in contents.peers:
+    for address, port in contents.peers:
         if policy.allows(address):
-            found.peers += 1
+            found.peers.append((address, port))
         else:
             found.refused.append(f"peer {address}: an address that transfers may not reach")
     hosts = {urlsplit(url).hostname for url in (*found.trackers, *found.web_seeds)}

@@ -62,6 +62,8 @@ def settings_of(message: dict[str, Any]) -> lt.settings_pack:
         "enable_outgoing_utp": False,
         "enable_incoming_utp": message["utp"],
         "mixed_mode_algorithm": int(lt.bandwidth_mixed_algo_t.prefer_tcp),
+        # Else a stale peer hides a living one behind the same address (NAT, one machine).
+        "allow_multiple_connections_per_ip": True,
         "ssrf_mitigation": True,
         "apply_ip_filter_to_trackers": True,
         "validate_https_trackers": True,
@@ -124,7 +126,7 @@ class Session:
             metadata_only=message["mode"] == "metadata",
         )
         self._torrents[torrent.job] = torrent
-        return facts_of(handle.status())
+        return facts_of(torrent, handle.status())
 
     def drop(self, message: dict[str, Any], reply: Reply) -> None:
         """Take a torrent out; the answer comes when nothing of it is written any more."""
@@ -161,7 +163,7 @@ class Session:
         self._session.post_torrent_updates()
         now = time.monotonic()
         for torrent in self._torrents.values():
-            if torrent.modified and now >= torrent.save_at:
+            if torrent.modified and not torrent.metadata_only and now >= torrent.save_at:
                 self._save(torrent, always=False)
 
     def pump(self) -> None:
@@ -279,7 +281,7 @@ class Session:
             torrent = self._of(status.handle)
             if torrent is None:
                 continue
-            facts[torrent.job] = facts_of(status)
+            facts[torrent.job] = facts_of(torrent, status)
             torrent.modified = torrent.modified or status.need_save_resume
         if facts:
             self._emit({"event": "states", "jobs": facts})
@@ -287,8 +289,17 @@ class Session:
     def _on_finished(self, alert: lt.torrent_finished_alert) -> None:
         torrent = self._of(alert.handle)
         if torrent is not None and not torrent.metadata_only:
-            facts = facts_of(torrent.handle.status())
-            self._emit({"event": "states", "jobs": {torrent.job: facts}})
+            self._tell(torrent)
+
+    def _on_checked(self, alert: lt.torrent_checked_alert) -> None:
+        torrent = self._of(alert.handle)
+        if torrent is not None and not torrent.metadata_only:
+            torrent.checked = True
+            self._tell(torrent)
+
+    def _tell(self, torrent: Torrent) -> None:
+        facts = facts_of(torrent, torrent.handle.status())
+        self._emit({"event": "states", "jobs": {torrent.job: facts}})
 
     # What went wrong
 
@@ -299,6 +310,8 @@ class Session:
         what = "the torrent failed"
         if isinstance(alert, lt.file_error_alert):
             what = f"{Path(alert.filename()).name} can't be read or written"
+        elif (name := torrent.file_in_error()) is not None:
+            what = f"{name} can't be read or written"
         failed = failure_of(alert.error, what)
         self._emit(
             {"event": "failed", "job": torrent.job, "code": failed.code, "message": failed.message}
@@ -343,6 +356,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     lt.metadata_received_alert: Session._on_metadata,
     lt.state_update_alert: Session._on_states,
     lt.torrent_finished_alert: Session._on_finished,
+    lt.torrent_checked_alert: Session._on_checked,
     lt.torrent_error_alert: Session._on_error,
     lt.file_error_alert: Session._on_error,
     lt.tracker_error_alert: Session._on_tracker_error,
