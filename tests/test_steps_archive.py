@@ -433,6 +433,23 @@ async def test_too_many_entries(bench: Bench, programs: Programs) -> None:
         await bench.run("extract")
 
 
+@needs_7zip
+async def test_listing_is_cut_off_in_the_middle(bench: Bench) -> None:
+    bench.max_files = 20
+    bench.put("x.zip", zipped({str(number): b"" for number in range(20_000)}))
+    async with asyncio.timeout(60):
+        with pytest.raises(PolicyRefused, match="ARCHIVE_MAX_FILES"):
+            await bench.run("extract")
+
+
+async def test_too_many_entries_of_a_tar(bench: Bench) -> None:
+    bench.max_files = 20
+    bench.put("x.tar", tarred(*(member(str(number)) for number in range(21))))
+    with pytest.raises(PolicyRefused, match="ARCHIVE_MAX_FILES"):
+        await bench.run("extract")
+    assert bench.left() == {}
+
+
 @pytest.mark.parametrize("name", ["x.zip", "x.tar"])
 async def test_directories_without_names_of_their_own_count(bench: Bench, name: str) -> None:
     bench.max_files = 20

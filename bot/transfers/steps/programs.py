@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -114,10 +115,19 @@ async def run(
         status = await process.wait()
         return Finished(status, _text(output.result()), _text(complaints.result()))
     finally:
+        children.signal_group(process, signal.SIGKILL)
         for task in [*talk, *tasks]:
             task.cancel()
-        await children.stop(process, 0)
         await asyncio.gather(*talk, *tasks, return_exceptions=True)
+        # A child counts as ended when its pipes are read to their end, and nobody else reads now.
+        await asyncio.gather(
+            children.stop(process, 0), _drain(process.stdout), _drain(process.stderr)
+        )
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(_KEPT):
+        pass
 
 
 async def _beside(watch: Callable[[], Awaitable[None]]) -> None:
