@@ -93,6 +93,8 @@ class Sink:
     async def _hand_over(self, process: Process, block: bytes) -> None:
         assert process.stdin is not None
         try:
+            if process.stdin.is_closing():  # as it is once rcat has ended; uvloop raises then
+                raise BrokenPipeError
             process.stdin.write(block)
             await asyncio.gather(asyncio.to_thread(self._hash, block), process.stdin.drain())
         except (BrokenPipeError, ConnectionResetError):

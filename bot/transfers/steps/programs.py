@@ -149,8 +149,9 @@ def _hold_down(pid: int) -> None:
 async def _feed(process: Process, data: bytes) -> None:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
+        if not process.stdin.is_closing():  # as it is once the child has ended; uvloop raises then
+            process.stdin.write(data)
+            await process.stdin.drain()
     process.stdin.close()
 
 
