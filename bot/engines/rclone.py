@@ -208,7 +208,7 @@ class RcloneEngine:
         self, job: DeliverJob, name: str, size: int | None, chunks: AsyncIterator[bytes]
     ) -> Delivered:
         """Upload one file from bytes as they come. A failure leaves nothing; a second attempt
-        starts over, under the name that the first one claimed."""
+        starts over, under the name that the first one claimed, unless all had gone up."""
         with self._work(job.id, job.limit) as work:
             files = self._files(work.daemon, work.group, job.options, strict=False)
             info = await files.info(parse(job.destination))
@@ -216,22 +216,33 @@ class RcloneEngine:
             entry = FileEntry(safe_path(name).replace("/", "_"), size or 0)
             upload = Upload(files, info, job, [entry], Source(""), self._claims)
             await upload.claim()
-            kinds = [k for k in (info.best_hash,) if k in OURS]
-            target = rcat_target(upload.way, files.check_backend(info))
-            program = find_binary(self._binary)
-            sink = Sink(program, self._config, target, kinds, files.daemon.secrets)
-            work.total, work.sink, work.started = size, sink, time.monotonic()
+            work.total, work.started = size, time.monotonic()
             async with self._noted(job.id, parse(job.destination), info, files):
-                try:
-                    await sink.take(chunks, size)
-                except BaseException:
-                    await upload.undo()
-                    raise
-            entry = FileEntry(entry.path, sink.done, sink.hashes["sha256"])
-            await upload.finish_file(entry)
-            delivered = upload.delivered([entry])
-            delivered.detail["hashes"] = {delivered.files[0].path: sink.hashes}
+                if not await upload.finish_earlier():
+                    await self._take(work, upload, info, files, chunks)
+            delivered = upload.delivered([upload.entry])
+            delivered.detail["hashes"] = {delivered.files[0].path: upload.hashes}
             return delivered
+
+    async def _take(
+        self,
+        work: _Work,
+        upload: Upload,
+        info: RemoteInfo,
+        files: RemoteFiles,
+        chunks: AsyncIterator[bytes],
+    ) -> None:
+        """Take the stream to its end."""
+        kinds = [k for k in (info.best_hash,) if k in OURS]
+        target = rcat_target(upload.way, files.check_backend(info))
+        program = find_binary(self._binary)
+        sink = work.sink = Sink(program, self._config, target, kinds, files.daemon.secrets)
+        try:
+            await sink.take(chunks, work.total)
+        except BaseException:
+            await upload.undo()
+            raise
+        await upload.finish_stream(sink.done, sink.hashes)
 
     async def _upload(
         self, files: RemoteFiles, job: DeliverJob, entries: list[FileEntry], source: Source

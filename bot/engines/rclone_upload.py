@@ -87,6 +87,8 @@ class Upload:
         self._target = target_of(job.token)
         self._way = target_of(job.token, "way")
         self._root_to = self._place.root_with(files.check_backend(info))
+        #: Of a stream that has gone up, by kind.
+        self.hashes: dict[str, str] = {}
 
     @property
     def target(self) -> Remote:
@@ -145,6 +147,7 @@ class Upload:
             "way": self.way.path,
             "phase": self._phase,
             "folder": self._folder,
+            **({"size": self.entry.size, "hashes": self.hashes} if self.hashes else {}),
         }
 
     async def undo(self) -> None:
@@ -180,17 +183,13 @@ class Upload:
         entry = self._entries[0]
         if self._phase == _UPLOADED and await self._finish_file(entry):
             return
+        await self._upload_again()
         way = self.way
         if self._again:
             await abort_half(self._files, self._info, way, folder=False)
             if not self._info.stages and await self._is_ours(entry, self.target):
                 return
-        pair = Pair(
-            self._source.root,
-            self._source.key(entry.path),
-            self._root_to,
-            way.key,
-        )
+        pair = Pair(self._source.root, self._source.key(entry.path), self._root_to, way.key)
         await self._copy([pair], inplace=self._info.stages)
         await self.finish_file(entry)
 
@@ -199,6 +198,37 @@ class Upload:
         """The name under which the bytes go up; the target itself where nothing is renamed."""
         assert self._way is not None
         return self._way
+
+    async def _upload_again(self) -> None:
+        """What had gone up is gone: say so, before half of it is there under the same name."""
+        if self._phase == _UPLOADED:
+            self.hashes = {}
+            await self.checkpoint(_UPLOADING)
+
+    async def finish_stream(self, size: int, hashes: dict[str, str]) -> None:
+        """Give a stream that has gone up its name; a crash meanwhile leaves word of ``hashes``."""
+        self._know_stream(size, hashes)
+        await self.finish_file(self.entry)
+
+    async def finish_earlier(self) -> bool:
+        """Whether a stream went up whole before a crash, and now has its name; else it has to go up
+        again."""
+        token = self._job.token or {}
+        if self._phase == _UPLOADED and token.get("hashes"):
+            self._know_stream(int(token["size"]), token["hashes"])
+            if await self._finish_file(self.entry):
+                return True
+        await self._upload_again()
+        return False
+
+    def _know_stream(self, size: int, hashes: dict[str, str]) -> None:
+        self._entries = [FileEntry(self.entry.path, size, hashes["sha256"])]
+        self.hashes = dict(hashes)
+
+    @property
+    def entry(self) -> FileEntry:
+        """The single file."""
+        return self._entries[0]
 
     async def finish_file(self, entry: FileEntry) -> None:
         """Give a file that has gone up its name."""
@@ -238,6 +268,8 @@ class Upload:
             return True
         if kind == "sha256" and entry.sha256:
             return there == entry.sha256
+        if kind in self.hashes:
+            return there == self.hashes[kind]
         if self._source.directory is None:
             return True
         return [there] == await hash_files(self._files, self._source.directory, [entry], kind)
