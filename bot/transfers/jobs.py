@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.domain.ports import Checkpoint, DeliverJob, FetchJob
 from bot.domain.task import Stage, StageKind, Task
 from bot.transfers.files import stage_directory
+from bot.transfers.steps.formats import stem_of
 
 
 def position(task: Task, stage: Stage) -> int:
@@ -44,6 +45,14 @@ def fetch_job(task: Task, stage: Stage, checkpoint: Checkpoint) -> FetchJob:
     )
 
 
+def _folder(task: Task) -> str | None:
+    """What a delivery of several files is called: what came out of ``set.zip`` is no zip."""
+    unpacked = any(spec.name == "extract" for spec in task.steps)
+    if task.name is None or task.options.name is not None or not unpacked:
+        return task.name
+    return stem_of(task.name)
+
+
 def deliver_job(task: Task, stage: Stage, checkpoint: Checkpoint) -> DeliverJob:
     """The job of a delivery; without files where the bytes do not pass the disk."""
     source = source_stage(task, stage)
@@ -55,7 +64,7 @@ def deliver_job(task: Task, stage: Stage, checkpoint: Checkpoint) -> DeliverJob:
         directory=stage_directory(task.workspace or "", at),
         files=entries,
         destination=task.destination,
-        name=task.name if several or source is None else None,
+        name=_folder(task) if several or source is None else None,
         token=stage.token,
         checkpoint=checkpoint,
         overwrite=task.options.overwrite,
