@@ -118,6 +118,7 @@ class TorrentEngine:
             contents, _ = await self._contents(source, options)
         layout = Layout(contents)
         chosen = layout.wanted(options.select)
+        sources.checksum_of(options, chosen)
         return Plan(
             engine=self.name,
             source=source,
@@ -137,6 +138,7 @@ class TorrentEngine:
             contents, plan = await self._contents(job.source, job.options, job.id)
             layout = Layout(contents)
             wanted = layout.wanted(job.options.select)
+            checksum = sources.checksum_of(job.options, wanted)
             await job.checkpoint({"identity": contents.identity, "resume": self._resume(job.id)})
             async with self._worker.turn(job.id, contents, job) as run:
                 await self._worker.add(run, job, "fetch", plan, layout, indexes(wanted))
@@ -149,6 +151,9 @@ class TorrentEngine:
             # What libtorrent believes of these files is wrong: it has to check them.
             files.forget(self._state, key_of(job.id))
             raise
+        if checksum is not None:
+            path = job.directory / wanted[0].path
+            await files.in_thread(lambda stop: files.check(path, checksum, stop))
         if not any(self._goals(job.options)):
             files.forget_parts(self._state, key_of(job.id))
         return Fetched(layout.name, entries, {"identity": contents.identity, "uploaded": uploaded})

@@ -94,6 +94,19 @@ def _hash(path: Path, size: int, stop: threading.Event) -> str:
     return digest.hexdigest()
 
 
+def check(path: Path, checksum: tuple[str, str], stop: threading.Event) -> None:
+    """Corrupt where the file does not have that checksum (algorithm and digest in hex)."""
+    kind, wanted = checksum
+    digest = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as file:
+        while not stop.is_set() and (chunk := file.read(_CHUNK)):
+            digest.update(chunk)
+    if not stop.is_set() and digest.hexdigest() != wanted:
+        raise Corrupt(
+            f"the {kind} of {path.name} is {digest.hexdigest()}, and {wanted} was expected"
+        )
+
+
 def keep(path: Path, data: bytes) -> None:
     """Put a plan in its place, whole or not at all."""
     half = path.with_name(f"{path.name}.new")

@@ -10,6 +10,8 @@ from typing import Any
 
 import libtorrent as lt
 
+#: What libtorrent is to work out for the facts; by default it copies much more, each second.
+FACTS = lt.status_flags_t.query_accurate_download_counters
 #: Trackers and web seeds whose last answer is kept for the report.
 _MAX_ANSWERS = 50
 _MAX_ANSWER_TEXT = 200
@@ -82,12 +84,12 @@ class Torrent:
 
     def file_in_error(self) -> str | None:
         """The name of the file that stopped the torrent; None where it was none."""
-        info, index = self.handle.torrent_file(), self.handle.status().error_file
+        info, index = self.handle.torrent_file(), self.handle.status(0).error_file
         return info.layout().file_name(index) if info is not None and index >= 0 else None
 
     def report(self) -> dict[str, Any]:
         """What was tried so far, in figures."""
-        status = self.handle.status()
+        status = self.handle.status(0)
         return {
             "answers": self.answers,
             "dht_peers": self.dht_peers,

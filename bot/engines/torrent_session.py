@@ -18,7 +18,14 @@ from typing import Any
 
 import libtorrent as lt
 
-from bot.engines.torrent_job import Torrent, WorkerError, facts_of, failure_of, write_atomically
+from bot.engines.torrent_job import (
+    FACTS,
+    Torrent,
+    WorkerError,
+    facts_of,
+    failure_of,
+    write_atomically,
+)
 from bot.engines.torrent_load import load
 
 Emit = Callable[[dict[str, Any]], None]
@@ -69,6 +76,8 @@ def settings_of(message: dict[str, Any]) -> lt.settings_pack:
         "validate_https_trackers": True,
         "allow_idna": False,
         "announce_to_all_tiers": True,
+        # A tracker that does not answer must not hold up the end of the service.
+        "stop_tracker_timeout": 1,
         "connections_limit": message["max_connections"],
         "download_rate_limit": rate,
         "upload_rate_limit": rate,
@@ -93,6 +102,7 @@ class Session:
         self._session.set_alert_fd(alert_fd)
         self._limit_local_peers_too()
         self._torrents: dict[str, Torrent] = {}
+        self._by_handle: dict[lt.torrent_handle, Torrent] = {}
 
     @property
     def port(self) -> int:
@@ -125,8 +135,8 @@ class Session:
             resume=Path(message["resume"]),
             metadata_only=message["mode"] == "metadata",
         )
-        self._torrents[torrent.job] = torrent
-        return facts_of(torrent, handle.status())
+        self._torrents[torrent.job] = self._by_handle[handle] = torrent
+        return facts_of(torrent, handle.status(FACTS))
 
     def drop(self, message: dict[str, Any], reply: Reply) -> None:
         """Take a torrent out; the answer comes when nothing of it is written any more."""
@@ -160,7 +170,7 @@ class Session:
 
     def tick(self) -> None:
         """Once a second while there are torrents: ask for the states, save what changed."""
-        self._session.post_torrent_updates()
+        self._session.post_torrent_updates(FACTS)
         now = time.monotonic()
         for torrent in self._torrents.values():
             if torrent.modified and not torrent.metadata_only and now >= torrent.save_at:
@@ -203,7 +213,7 @@ class Session:
         return None
 
     def _of(self, handle: lt.torrent_handle) -> Torrent | None:
-        return next((t for t in self._torrents.values() if t.handle == handle), None)
+        return self._by_handle.get(handle)
 
     # Resume data
 
@@ -266,7 +276,7 @@ class Session:
     def _on_removed(self, alert: lt.torrent_removed_alert) -> None:
         torrent = self._of(alert.handle)
         if torrent is not None:
-            del self._torrents[torrent.job]
+            del self._torrents[torrent.job], self._by_handle[torrent.handle]
             if torrent.leaving is not None:
                 torrent.leaving(None)
 
@@ -298,7 +308,7 @@ class Session:
             self._tell(torrent)
 
     def _tell(self, torrent: Torrent) -> None:
-        facts = facts_of(torrent, torrent.handle.status())
+        facts = facts_of(torrent, torrent.handle.status(FACTS))
         self._emit({"event": "states", "jobs": {torrent.job: facts}})
 
     # What went wrong

@@ -31,6 +31,8 @@ MAX_TORRENT = 10_000_000
 #: From this length on (bytes) a path is cut to its last part.
 _MAX_PATH = 1500
 
+#: Characters of a digest in hex.
+_DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 # BEP 9: v1 hashes in hex or base 32. BEP 52: v2 hashes as multihashes of SHA-256 (0x12, 0x20).
 _HASHES = (
     re.compile(r"urn:btih:([0-9a-f]{40})", re.IGNORECASE),
@@ -154,6 +156,24 @@ class Layout:
         if not chosen:
             raise Corrupt("nothing is left to fetch: no file of the torrent is selected")
         return chosen
+
+
+def checksum_of(options: TaskOptions, files: Sequence[PlannedFile]) -> tuple[str, str] | None:
+    """Algorithm and digest in lower case; InvalidInput where they are none, or for many files."""
+    if options.checksum is None:
+        return None
+    kind, _, digest = options.checksum.strip().lower().partition(":")
+    if not re.fullmatch(r"[0-9a-f]+", digest) or len(digest) != _DIGESTS.get(kind):
+        raise InvalidInput(
+            f"{options.checksum[:160]!r} is not a checksum",
+            hint="sha256:HEX, sha512:HEX, sha1:HEX or md5:HEX is meant",
+        )
+    if len(files) != 1:
+        raise InvalidInput(
+            f"the torrent has {len(files)} files, and a checksum is of one",
+            hint="select one file, or leave the checksum out: a torrent has its own for each piece",
+        )
+    return kind, digest
 
 
 def total(files: Iterable[PlannedFile]) -> int:
