@@ -206,6 +206,37 @@ async def test_a_lost_update_is_an_error_and_harms_nobody_else(store: Store) -> 
     assert stale.version == 0, "a save that failed does not count"
 
 
+@pytest.mark.parametrize("field", ["note", "priority", "name"])
+async def test_two_processes_may_change_a_task_in_turns(
+    store: Store, store_url: str, field: str
+) -> None:
+    """What one of them remembers of a row must not stand in the way of the other."""
+    other = await open_store(store_url)
+    value: dict[str, Any] = {"note": "a", "priority": 1, "name": "a"}
+    task = new_task(state=TaskState.QUEUED)
+    await store.add([task])
+    for _ in range(2):
+        setattr(task, field, value[field])
+        await store.save(task)
+
+    async def set_all(by: Store, priority: int, name: str | None, state: TaskState) -> Task:
+        found = await by.get(task.id)
+        assert found is not None
+        found.priority, found.name, found.state = priority, name, state
+        await by.save(found)
+        return found
+
+    await set_all(other, 7, "theirs", TaskState.RUNNING)
+    with pytest.raises(InternalFailure, match="changed by another"):
+        await store.save(task)
+    for _ in range(2):
+        mine = await set_all(store, task.priority, task.name, task.state)
+        assert await other.get(task.id) == mine
+        theirs = await set_all(other, 7, "theirs", TaskState.RUNNING)
+        assert await store.get(task.id) == theirs
+    await other.close()
+
+
 async def test_two_holders_that_save_in_one_batch_do_not_both_win(store: Store) -> None:
     await store.add([new_task()])
     one, two = await store.get(new_task().id), await store.get(new_task().id)

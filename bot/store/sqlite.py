@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -48,11 +48,12 @@ _WRITER_PRAGMAS = (
 _READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA cache_size=-4000", "PRAGMA temp_store=MEMORY")
 
 # What a save writes, by how much has changed. Each column that it names costs the indexes over it.
-_LIGHT = "UPDATE tasks SET updated_at = ?, version = ?, body = ? WHERE id = ? AND version < ?"
+# The first two rely on what was stored last, and so on nobody having stored anything since.
+_LIGHT = "UPDATE tasks SET updated_at = ?, version = ?, body = ? WHERE id = ? AND version = ?"
 _MOVED = (
     "UPDATE tasks SET updated_at = ?, version = ?, body = ?, state = ?, engine = ?, size = ?,"
     " priority = ?, start_at = ?, finished_at = ?"
-    " WHERE id = ? AND version < ?"
+    " WHERE id = ? AND version = ?"
 )
 _NAMED = (
     "UPDATE tasks SET updated_at = ?, version = ?, body = ?, state = ?, engine = ?, size = ?,"
@@ -61,7 +62,13 @@ _NAMED = (
     " WHERE id = ? AND version < ?"
 )
 
-_Known = tuple[tuple[Any, ...], tuple[Any, ...]]
+
+class _Known(NamedTuple):
+    """What a task has in its row since it was stored last."""
+
+    version: int
+    columns: tuple[Any, ...]
+    text: tuple[Any, ...]
 
 
 async def open_sqlite(path: Path, history: History, busy_timeout: float) -> SqliteBackend:
@@ -161,26 +168,35 @@ class SqliteBackend:
         await self._run(self._save, changes)
 
     def _save(self, changes: Sequence[Change]) -> None:
-        self._transact(lambda connection: self._update(connection, changes))
+        relied = any(change.id in self._known for change in changes)
+        try:
+            self._transact(lambda connection: self._update(connection, changes))
+        except InternalFailure:
+            if not relied:
+                raise
+            # Another process may have stored one of them since: once more, relying on nothing.
+            self._transact(lambda connection: self._update(connection, changes))
         self._known.update(
-            (change.id, (change.columns, change.text)) for change in changes if not change.final
+            (change.id, _Known(change.version, change.columns, change.text))
+            for change in changes
+            if not change.final
         )
 
     def _update(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
         light, moved, named, granted = [], [], [], []
         receipt, order = self._receipt
         for change in changes:
-            key = (change.id, change.version)
             head = (change.updated_at, change.version, change.body)
             known = self._known.pop(change.id, None)
-            if known is None or known[1] != change.text:
+            if known is None or known.text != change.text or known.version >= change.version:
                 name, source, _ = change.text
                 texts = (*change.text, rows.name_key(name), rows.search_text(name, source))
+                key = (change.id, change.version)
                 named.append((*head, *change.columns, *texts, *key))
-            elif known[0] != change.columns:
-                moved.append((*head, *change.columns, *key))
+            elif known.columns != change.columns:
+                moved.append((*head, *change.columns, change.id, known.version))
             else:
-                light.append((*head, *key))
+                light.append((*head, change.id, known.version))
             if change.receipt is not None:
                 granted.append([change.receipt[name] for name in order])
         changed = 0
