@@ -15,12 +15,13 @@ import json
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -262,6 +263,25 @@ class Service:
         """Mirror to the end, whatever that is."""
         return self.until(self.mirror(source, to, **body))
 
+    def journal(self, task: Json | str) -> Json:
+        """What is stored of a task: its body, as it would be found after a kill."""
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.data / 'mltb.db'}?mode=ro", uri=True)
+        ) as db:
+            row = db.execute("SELECT body FROM tasks WHERE id = ?", (_id(task),)).fetchone()
+        found: Json = json.loads(row[0])
+        return found
+
+    def until_checkpoint(self, task: Json | str) -> Json:
+        """Wait until the first stage of a task has something stored to go on from; the token."""
+        eventually(lambda: bool(self._token(task)), lambda: str(self.task(task)))
+        return self._token(task)
+
+    def _token(self, task: Json | str) -> Json:
+        stages = self.journal(task).get("stages") or [{}]
+        token: Json = stages[0].get("token") or {}
+        return token
+
     # The command line
 
     def command(self, *arguments: str) -> list[str]:
@@ -294,21 +314,23 @@ class Service:
         )
 
 
-def hidden(roots: Sequence[Path]) -> Iterator[Path]:
-    """What the service keeps to itself under the roots: names that begin with a dot."""
-    for root in roots:
-        for path in sorted(root.rglob("*")):
-            if any(part.startswith(".") for part in path.relative_to(root).parts):
-                yield path
+def hidden(roots: Iterable[Path]) -> Iterator[Path]:
+    """What the service keeps to itself under the roots: names that begin with a dot, and all
+    below. What goes while we look is left out."""
+    return (path for root in roots for path, kept in _walk(root) if kept)
 
 
 def visible(root: Path) -> list[str]:
     """The files under a root, relative; what is hidden is left out."""
-    return sorted(
-        str(path.relative_to(root))
-        for path in root.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    found = (path for path, kept in _walk(root) if not kept)
+    return sorted(str(path.relative_to(root)) for path in found if path.is_file())
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
+    """Every path under a root, and whether it is hidden."""
+    for directory, names, files in os.walk(root):
+        for path in (Path(directory, name) for name in [*names, *files]):
+            yield path, any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def sha256(path: Path) -> str:
