@@ -278,6 +278,8 @@ async def test_redis_that_goes_away_means_misses_and_one_warning(
         assert await cache.single_flight("k", ttl=60, make=make) == b"made"
         await cache.drop(["t"])
         await cache.delete(["other"])
+        clock.now += 10
+        assert await cache.get("k") is None
         assert len(caplog.records) == 1
         assert caplog.records[0].levelno == logging.WARNING
         await _mend(server)

@@ -277,6 +277,7 @@ async def main():
     await store.count()
     await store.close()
 
+print("ready", flush=True)
 sys.stdin.read(1)
 asyncio.run(main())
 """
@@ -294,10 +295,14 @@ async def test_processes_that_start_at_once_migrate_once(
         subprocess.Popen(
             [sys.executable, "-c", _OPENER, store_url, str(next_scripts)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         for _ in range(4)
     ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
     for child in children:
         assert child.stdin is not None
         child.stdin.write(b"x")

@@ -145,6 +145,7 @@ async def test_pages_go_on_where_they_were_while_tasks_come_and_go(store: Store)
 async def test_a_text_is_found_under_its_new_name_alone(store: Store) -> None:
     task, other = new_task(1, name="before.iso"), new_task(2, name="other.iso")
     await store.add([task, other])
+    await store.save(task)
     task.name = "Danach.iso"
     await store.save(task)
     task.note = "a save that changes nothing of it"
