@@ -21,6 +21,7 @@ from bot.store.schema import receipts, tasks, tokens
 
 _FINAL = sorted(state.value for state in FINAL)
 _UNFINISHED = sorted(state.value for state in TaskState if state not in FINAL)
+_KNOWN_URLS = "write sqlite:////absolute/file or postgresql://USER:PASSWORD@HOST/NAME"
 #: Rows that are made ready at once before others get their turn.
 _CHUNK = 500
 #: Characters of what has an index; PostgreSQL takes 2,700 bytes.
@@ -41,9 +42,7 @@ async def open_store(
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise ConfigError(
-            "DATABASE_URL is not a URL of a database", hint="see the hint of that setting"
-        ) from error
+        raise ConfigError("DATABASE_URL is not a URL of a database", hint=_KNOWN_URLS) from error
     kind = parsed.drivername
     if kind in {"sqlite", "sqlite+aiosqlite"}:
         from bot.store.sqlite import open_sqlite
@@ -55,7 +54,7 @@ async def open_store(
         return Store(await open_postgresql(parsed, history))
     raise ConfigError(
         f"DATABASE_URL: {kind}:// is no database that this program knows",
-        hint="it knows sqlite:///FILE and postgresql://USER:PASSWORD@HOST/NAME",
+        hint=_KNOWN_URLS,
     )
 
 
