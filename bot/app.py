@@ -190,7 +190,7 @@ def _wire(
         max_depth=settings.archive_max_depth,
         timeout=settings.step_timeout,
     )
-    space = DiskLedger(settings.disk_reserve, lambda task: _written(engines, task), clock)
+    space = DiskLedger(settings.disk_reserve, lambda: _written(engines), clock)
     planner = Planner(
         engines,
         steps,
@@ -246,9 +246,9 @@ def _wire(
     )
 
 
-def _written(engines: Engines, task: str) -> int:
-    progress = engines.snapshot().get(task)
-    return 0 if progress is None else progress.done
+def _written(engines: Engines) -> dict[str, int]:
+    """The bytes that each running task has on the disk."""
+    return {task: progress.done for task, progress in engines.snapshot().items()}
 
 
 def _workspace(settings: Settings, engines: Engines, destination: str, task: str) -> Path:

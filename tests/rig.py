@@ -286,7 +286,7 @@ async def rig(
     local = LocalEngine([root])
     engines = Engines([source, local])
     steps: dict[str, Step] = {"upper": upper, **{step.name: step for step in also()}}
-    space = DiskLedger(reserve, lambda task: 0, clock)
+    space = DiskLedger(reserve, dict, clock)
     planner = Planner(
         engines,
         steps,

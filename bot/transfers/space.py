@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,22 +38,26 @@ class _Claim:
 class DiskLedger:
     """Reservations of running tasks, by filesystem.
 
-    ``reserve`` bytes always stay free. ``written`` tells how many bytes of its need a task has on
-    the disk already: they are gone from the free space, and must not be counted twice.
+    ``reserve`` bytes always stay free. ``written`` tells how many bytes of their needs tasks have
+    on the disk already: they are gone from the free space, and must not be counted twice.
     """
 
-    def __init__(self, reserve: int, written: Callable[[str], int], clock: Clock) -> None:
+    def __init__(
+        self, reserve: int, written: Callable[[], Mapping[str, int]], clock: Clock
+    ) -> None:
         self._reserve = reserve
         self._written = written
         self._clock = clock
         self._claims: dict[str, _Claim] = {}
+        self._promised: Counter[int] = Counter()
         self._readings: dict[Path, tuple[float, int, int, int]] = {}
 
     async def room(self, directory: Path, *, but: str | None = None) -> Room:
         """The room on the filesystem of ``directory``, without the claim of the task ``but``."""
         device, total, free = await self._read(directory)
+        written = self._written()
         promised = sum(
-            max(0, claim.need - self._written(task))
+            max(0, claim.need - written.get(task, 0))
             for task, claim in self._claims.items()
             if claim.device == device and task != but
         )
@@ -62,15 +67,22 @@ class DiskLedger:
         """Reserve ``need`` bytes for ``task``; None when done, the room there is when it does not
         fit. A second claim of one task replaces the first.
         """
-        room = await self.room(directory, but=task)
-        if need > room.available:
-            return room
-        self._claims[task] = _Claim(room.device, need)
+        self.release(task)
+        device, _, free = await self._read(directory)
+        if need > free - self._reserve - self._promised[device]:
+            # Too tight for the sum of all claims; what is written already may make the difference.
+            room = await self.room(directory)
+            if need > room.available:
+                return room
+        self._claims[task] = _Claim(device, need)
+        self._promised[device] += need
         return None
 
     def release(self, task: str) -> None:
         """The task takes nothing any more."""
-        self._claims.pop(task, None)
+        claim = self._claims.pop(task, None)
+        if claim is not None:
+            self._promised[claim.device] -= claim.need
 
     async def _read(self, directory: Path) -> tuple[int, int, int]:
         known = self._readings.get(directory)
