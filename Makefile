@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint fmt bench lock upgrade clean FORCE
+.PHONY: help run test coverage lint fmt bench docs lock upgrade clean FORCE
 # A recipe that fails or is interrupted leaves no stamp.
 .DELETE_ON_ERROR:
 
@@ -33,7 +33,7 @@ coverage: $(VENV)/.dev $(VENV)/.project ## Run the tests and fail under 90 % of 
 lint: $(VENV)/.dev $(VENV)/.project ## Check style, format, types and installed versions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy bot tests $(if $(wildcard benchmarks/*.py),benchmarks)
+	$(BIN)/mypy bot tests tools $(if $(wildcard benchmarks/*.py),benchmarks)
 	$(BIN)/python -m pip check
 
 fmt: $(VENV)/.dev ## Put the code in its format
@@ -42,6 +42,9 @@ fmt: $(VENV)/.dev ## Put the code in its format
 
 bench: $(VENV)/.dev $(VENV)/.project ## Measure; BENCH_ARGS are passed on
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+docs: $(VENV)/.dev $(VENV)/.project ## Write the pages of docs/ that come from the code
+	$(BIN)/python -m tools.docs
 
 clean: ## Remove .venv and what the tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* \

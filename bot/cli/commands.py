@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bot import __version__
+from bot.cli import submission
 from bot.cli.logs import start_logging
 from bot.config import Loaded, load
 from bot.errors import ConfigError, InvalidInput, MltbError
@@ -73,120 +73,9 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="JSON lines,
 _task_argument = click.argument("task_id", metavar="TASK")
 
 
-def _pairs(values: tuple[str, ...], separator: str, what: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for value in values:
-        name, sign, content = value.partition(separator)
-        if not sign or not name.strip():
-            raise InvalidInput(f"{value!r} is not a {what}", hint=f"write NAME{separator}VALUE")
-        found[name.strip()] = content.strip()
-    return found
-
-
-def _step(text: str) -> dict[str, Any]:
-    """``name`` or ``name:key=value,key=value``; numbers and true/false are read as such."""
-    name, _, rest = text.partition(":")
-    params: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        key, sign, value = part.partition("=")
-        if not sign:
-            raise InvalidInput(f"{part!r} in the step {text!r} is not KEY=VALUE")
-        params[key.strip()] = _value(value)
-    return {"name": name, "params": params}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _submission_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(
-        (
-            click.option("--to", help="Directory or remote:path; left out, DOWNLOAD_DIR."),
-            click.option("--name", help="Another name."),
-            click.option("--header", multiple=True, help="'Name: value', for HTTP; repeatable."),
-            click.option("--user", "username", help="User name at the source."),
-            click.option("--password", help="Password at the source."),
-            click.option("--checksum", help="What the file must have: sha256:HEX, md5:HEX, ..."),
-            click.option("--limit", help="Bytes a second, such as 5M."),
-            click.option("--segments", type=click.IntRange(1, 64), help="Connections."),
-            click.option("--select", help="Indexes of wanted files: 0,2,5."),
-            click.option("--quality", help="best, 1080p, audio, ... (video pages)."),
-            click.option("--playlist", is_flag=True, help="The whole playlist."),
-            click.option("--engine", help="This engine and no other."),
-            click.option("--option", "engine_options", multiple=True, help="KEY=VALUE of it."),
-            click.option("--step", "steps", multiple=True, help="extract, zip:password=x, ..."),
-            click.option("--extract", "-e", is_flag=True, help="Short for --step extract."),
-            click.option("--zip", "-z", "zip_", is_flag=True, help="Short for --step zip."),
-            click.option("--stream/--no-stream", default=None, help="Pass the disk by, or not."),
-            click.option(
-                "--overwrite", type=click.Choice(["rename", "replace", "refuse"]), default="rename"
-            ),
-            click.option("--seed-ratio", type=float, help="Seed to this ratio."),
-            click.option("--seed-time", type=float, help="Seed for these seconds."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def _submission(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a submission from the options of the command line."""
-    from pydantic import ByteSize, TypeAdapter
-
-    from bot.config import Rate
-
-    if Path(source).is_file() and source.endswith(".torrent"):
-        source = _torrent_file(Path(source))
-    to = given["to"]
-    if to is not None and _is_path(to):
-        to = str(Path(to).expanduser().absolute())
-    limit: ByteSize | None = TypeAdapter(Rate).validate_python(given["limit"])
-    names = [text for name, text in (("extract", "extract"), ("zip_", "zip")) if given[name]]
-    select = given["select"]
-    options = {
-        "name": given["name"],
-        "headers": _pairs(given["header"], ":", "header"),
-        "username": given["username"],
-        "password": given["password"],
-        "checksum": given["checksum"],
-        "limit": limit,
-        "segments": given["segments"],
-        "select": [int(part) for part in select.split(",")] if select else None,
-        "quality": given["quality"],
-        "playlist": given["playlist"],
-        "engine": given["engine"],
-        "engine_options": {
-            key: _value(value)
-            for key, value in _pairs(given["engine_options"], "=", "engine option").items()
-        },
-        "stream": given["stream"],
-        "overwrite": given["overwrite"],
-        "seed_ratio": given["seed_ratio"],
-        "seed_seconds": given["seed_time"],
-    }
-    steps = [_step(text) for text in [*names, *given["steps"]]]
-    return {"source": source, "to": to, "options": options, "steps": steps}
-
-
-def _is_path(destination: str) -> bool:
-    """Whether it means a directory, and not ``remote:path``."""
-    before = destination.partition(":")[0]
-    return destination.startswith((".", "~")) or "/" in before or Path(destination).is_dir()
-
-
-def _torrent_file(path: Path) -> str:
-    import base64
-
-    return "torrent:base64," + base64.b64encode(path.read_bytes()).decode()
-
-
 @main.command()
 @click.argument("source")
-@_submission_options
+@submission.options
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Higher goes first.")
 @click.option("--again", is_flag=True, help="Also when an unfinished task does the same.")
 @click.option("--detach", is_flag=True, help="Only hand it to the running service.")
@@ -199,7 +88,7 @@ def mirror(source: str, *, as_json: bool, detach: bool, **given: Any) -> None:
     """
     from bot.cli import output
 
-    body = _submission(source, given)
+    body = submission.body(source, given)
     body |= {"priority": given["priority"], "again": given["again"]}
 
     def work(client: Client) -> int:
@@ -255,13 +144,13 @@ def _follow(client: Client, task: dict[str, Any], *, as_json: bool) -> dict[str,
 
 @main.command()
 @click.argument("source")
-@_submission_options
+@submission.options
 @_json_option
 def plan(source: str, *, as_json: bool, **given: Any) -> None:
     """Say what mirroring SOURCE would do, without doing it."""
     from bot.cli import output
 
-    body = _submission(source, given)
+    body = submission.body(source, given)
 
     def work(client: Client) -> int:
         found = client.post("/plan", body)

@@ -117,11 +117,9 @@ async def settled(future: asyncio.Future[T]) -> T:
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
-            await asyncio.shield(future)
+            await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancelled = error
-        except Exception:  # noqa: BLE001, S110 - raised by result() below
-            pass
     if cancelled is not None:
         future.exception()
         raise cancelled

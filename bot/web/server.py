@@ -6,19 +6,22 @@ import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot import __version__
 from bot.errors import InvalidInput, MltbError, NotFound, RequestError, Unauthenticated
-from bot.services import Tasks, Tokens
+from bot.services import Caller, Tasks, Tokens
+from bot.services import Scope as TokenScope
 from bot.web import render, rest, schemas
+from bot.web.auth import needs
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ def build(tasks: Tasks, tokens: Tokens, *, ready: Callable[[], str | None]) -> F
     app.add_middleware(LimitBody, limit=MAX_BODY)
     _add_errors(app)
     _add_health(app)
+    _add_metrics(app)
     _add_page(app)
     return app
 
@@ -77,6 +81,19 @@ def _add_health(app: FastAPI) -> None:
         """Takes work."""
         reason = request.app.state.ready()
         return _answer({"status": reason or "ready"}, 503 if reason else 200)
+
+
+def _add_metrics(app: FastAPI) -> None:
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["health"])
+    async def metrics(caller: Annotated[Caller, Depends(needs(TokenScope.VIEW))]) -> Response:
+        """Tasks by state, for Prometheus (its text format)."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+        registry = CollectorRegistry()
+        gauge = Gauge("mltb_tasks", "Tasks by state.", ["state"], registry=registry)
+        for state, count in (await app.state.tasks.count(caller)).items():
+            gauge.labels(str(state)).set(count)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_page(app: FastAPI) -> None:
