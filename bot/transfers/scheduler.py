@@ -34,7 +34,9 @@ from bot.errors import (
     InternalFailure,
     NoSpace,
     NotFound,
+    Refused,
     TransferError,
+    Unavailable,
 )
 from bot.transfers.books import Books
 from bot.transfers.debris import Debris
@@ -318,6 +320,8 @@ class Scheduler:
             await self._wait_for_room(task, wait)
         except TransferError as error:
             await self._failed(task, error)
+        except Unavailable as error:
+            await self._failed(task, Refused(error.message, hint=error.hint))
         except Exception:
             # The boundary of a turn: whatever goes wrong in one task must not end the others.
             log.exception("task %s: a fault of the program", task.id)
