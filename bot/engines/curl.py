@@ -353,11 +353,16 @@ class CurlLoop:
             ):
                 handle, ended = self._running.pop(curl)
                 if handle.excess is False and handle.scheme == "http":
-                    handle.excess = unread(int(curl.getinfo(pycurl.ACTIVESOCKET)))
+                    handle.excess = self._left_over(int(curl.getinfo(pycurl.ACTIVESOCKET)))
                 self._multi.remove_handle(curl)
                 self._ended.append((ended, result))
         if self._ended:
             self._notify()
+
+    def _left_over(self, fd: int) -> bool:
+        """Whether bytes lie in the socket of a transfer that has ended; not where another transfer
+        has taken the connection over already, whose answer they would be."""
+        return fd >= 0 and fd not in self._selector.get_map() and unread(fd)
 
     def _notify(self) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = {}

@@ -107,7 +107,7 @@ class Crew:
     def _settle(self, lane: Lane, error: TransferError | None) -> None:
         if lane.verdict is Verdict.CHANGED:
             raise Changed
-        if lane.excess:
+        if lane.excess and lane.verdict is Verdict.TAKEN:
             raise _too_long(lane)
         if lane.end is None and error is None:
             return

@@ -18,7 +18,7 @@ from bot.engines.http_partfile import PartFile
 from bot.engines.http_resume import Found, Ledger
 from bot.engines.http_traffic import Traffic
 from bot.engines.http_workers import Buffers, Workers
-from bot.errors import Corrupt, Refused
+from bot.errors import Corrupt, Refused, TransferError
 
 #: Starts from zero within one fetch, before the source is called unstable.
 _STARTS = 3
@@ -71,6 +71,10 @@ class Download:
                 await self._start_over()
             except Corrupt:
                 await self._start_over()
+                raise
+            except TransferError:
+                if self._saved is None:
+                    await self._save()
                 raise
             finally:
                 await self._stop()
@@ -187,8 +191,7 @@ class Download:
         try:
             head, access = await self._tools.exchange.follow(self._access, lane.prepare)
             error = head.error(access.target.host) if access.target.web else None
-            if error is None:
-                lane.decide()  # an empty body has not asked for it
+            lane.decide()  # an answer without a body has not asked for it
         finally:
             lane.flush()
             self._tools.traffic.leave(lane)
@@ -260,7 +263,7 @@ class Download:
 
     async def _save(self) -> None:
         """Make a checkpoint. The first has nothing new to make durable: it says what comes."""
-        if self._part is None or self._crew is None:
+        if self._part is None or self._crew is None or not self.done:
             return
         done = self.done
         first = self._saved is None
