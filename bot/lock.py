@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import time
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,6 @@ from bot.errors import ConfigError
 _LOCK = "service.lock"
 _ADDRESS = "service.json"
 _TOKEN = "token"  # noqa: S105 - the name of a file
-_TRIES = 10
-_PAUSE = 0.02  # seconds
 _TRIES, _BETWEEN_TRIES = 5, 0.02  # seconds
 
 
