@@ -48,6 +48,11 @@ _KINDS: dict[int, type[TransferError]] = {
     pycurl.E_BAD_CONTENT_ENCODING: Corrupt,
 }
 
+#: The codes (``details["curl"]``) of a server that gives no part of a file.
+NO_PARTS = frozenset(
+    {pycurl.E_FTP_COULDNT_USE_REST, pycurl.E_BAD_DOWNLOAD_RESUME, pycurl.E_RANGE_ERROR}
+)
+
 _WORDS: dict[int, str] = {
     pycurl.E_COULDNT_RESOLVE_HOST: "the name can't be resolved",
     pycurl.E_COULDNT_CONNECT: "no connection",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bot.domain.ports import Fetched, FetchJob
 from bot.domain.task import FileEntry, Progress
+from bot.engines.curl_errors import NO_PARTS
 from bot.engines.filenames import safe_name
 from bot.engines.http_crew import Changed, Crew
 from bot.engines.http_exchange import Access, Exchange
@@ -192,6 +193,11 @@ class Download:
             head, access = await self._tools.exchange.follow(self._access, lane.prepare)
             error = head.error(access.target.host) if access.target.web else None
             lane.decide()  # an answer without a body has not asked for it
+        except Refused as refusal:
+            if not lane.asked or refusal.details.get("curl") not in NO_PARTS:
+                raise
+            lane.verdict = Verdict.WHOLE
+            return
         finally:
             lane.flush()
             self._tools.traffic.leave(lane)
