@@ -32,11 +32,13 @@ from bot.errors import (
     Conflict,
     IllegalMove,
     InternalFailure,
+    InvalidInput,
     NoSpace,
     NotFound,
     Refused,
     TransferError,
     Unavailable,
+    Unsupported,
 )
 from bot.transfers.books import Books
 from bot.transfers.debris import Debris
@@ -322,6 +324,9 @@ class Scheduler:
             await self._failed(task, error)
         except Unavailable as error:
             await self._failed(task, Refused(error.message, hint=error.hint))
+        except InvalidInput as error:
+            # What only the source or the destination could tell: no such remote, say.
+            await self._failed(task, Unsupported(error.message, hint=error.hint))
         except Exception:
             # The boundary of a turn: whatever goes wrong in one task must not end the others.
             log.exception("task %s: a fault of the program", task.id)
