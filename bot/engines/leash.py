@@ -34,7 +34,10 @@ def main(argv: list[str]) -> None:
     parent, file_size, program = int(argv[0]), int(argv[1]), argv[2:]
     hold(parent)
     if file_size:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+        # No more than we have ourselves: only the superuser may raise that.
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        least = file_size if most == resource.RLIM_INFINITY else min(file_size, most)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, least))
     try:
         os.execvp(program[0], program)
     except OSError as error:

@@ -232,7 +232,7 @@ def _meaning(status: int, text: str, name: str, password: str | None) -> Transfe
             f"the password for {name!r} is wrong",
             hint="or the archive is damaged: with encryption that can't be told apart",
         )
-    if "No space left" in text or "errno=28" in text:
+    if re.search("No space left|File too large|Disk quota|errno=(28|27|122)", text):
         return NoSpace("the disk is full", hint="free some room and retry the task")
     if re.search("Unsupported [Mm]ethod", text):
         return Unsupported(f"{name!r} is packed with a method that 7-Zip does not know")
