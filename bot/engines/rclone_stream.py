@@ -13,7 +13,7 @@ from pathlib import Path
 from bot.engines import children
 from bot.engines.rclone_errors import transfer_error
 from bot.engines.rclone_remote import Remote
-from bot.errors import NetworkFailed
+from bot.errors import NetworkFailed, Refused, SourceNotFound
 
 _BLOCK = 1024 * 1024
 _ABORT_SECONDS = 15.0
@@ -115,7 +115,9 @@ class Sink:
 
     def _failure(self) -> Exception:
         text = self._said.decode("utf-8", "replace").strip() or "it ended without a word"
-        return transfer_error(text, what=f"uploading to {self._target}", secrets=self._secrets)
+        error = transfer_error(text, what=f"uploading to {self._target}", secrets=self._secrets)
+        # What is not found is no source: the remote does not take uploads there.
+        return Refused(error.message) if isinstance(error, SourceNotFound) else error
 
 
 async def _abort(process: Process) -> None:
