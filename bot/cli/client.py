@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from typing import Any
 from urllib.parse import urlencode
 
 from bot.errors import MltbError, Unavailable
 
 _TIMEOUT = 130.0  # seconds; a long poll takes 60 at most
+_IDLE = 2.0  # seconds; uvicorn closes what was idle for 5
 
 
 class ServiceError(MltbError):
@@ -43,6 +45,7 @@ class Client:
 
     def __init__(self, socket_path: str, token: str) -> None:
         self._connection = _UnixConnection(socket_path)
+        self._used_at = time.monotonic()
         self._headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
@@ -74,6 +77,8 @@ class Client:
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Any:
         payload = None if body is None else json.dumps(body)
+        if time.monotonic() - self._used_at > _IDLE:
+            self._connection.close()  # before the service does, while a call is on its way
         try:
             self._connection.request(
                 method, f"/api/v3{path}", payload, {**self._headers, **(headers or {})}
@@ -86,6 +91,7 @@ class Client:
                 f"the service does not answer ({type(error).__name__}: {error})",
                 hint="what it was given is stored; mltb serve goes on with it",
             ) from None
+        self._used_at = time.monotonic()
         answer = json.loads(content) if content else None
         if response.status >= 400:
             raise ServiceError(answer if isinstance(answer, dict) else {"detail": response.reason})
