@@ -176,9 +176,9 @@ class Service:
         self._end()
         self.expect_no_children()
 
-    def terminate(self) -> int:
-        """SIGTERM; the exit status."""
-        self.process_now.send_signal(signal.SIGTERM)
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end; the exit status."""
+        self.process_now.send_signal(number)
         status = self.process_now.wait(PATIENCE)
         self._end()
         return status
