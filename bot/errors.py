@@ -37,9 +37,7 @@ class MltbError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, **details: object
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -20,9 +20,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: The URL schemes that transfers may use; no ``file``, ``gopher``, ``dict`` and the like.
-SCHEMES = frozenset(
-    {"http", "https", "ftp", "ftps", "sftp", "magnet", "udp", "ws", "wss"}
-)
+SCHEMES = frozenset({"http", "https", "ftp", "ftps", "sftp", "magnet", "udp", "ws", "wss"})
 
 _NAT64 = (
     ipaddress.IPv6Network("64:ff9b::/96"),
@@ -128,9 +126,7 @@ class EgressPolicy:
             return True
         if any(address in network for network in _REFUSED):
             return False
-        return (
-            address.is_global and not address.is_multicast and not address.is_reserved
-        )
+        return address.is_global and not address.is_multicast and not address.is_reserved
 
     def rules(self) -> list[tuple[Network, bool]]:
         """The policy for a program that filters by itself: networks, and whether each is let
