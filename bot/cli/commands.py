@@ -211,7 +211,8 @@ def status(*, as_json: bool) -> None:
         if as_json:
             output.line({"counts": counts, "tasks": tasks})
             return 0
-        output.say("  ".join(f"{name} {count}" for name, count in counts.items() if count))
+        some = [f"{name} {count}" for name, count in counts.items() if count]
+        output.say("  ".join(some) or "no tasks")
         output.table(output.TASK_HEAD, [output.task_row(task) for task in tasks])
         return 0
 
@@ -270,11 +271,11 @@ _verb("retry", "Try the failed stage of tasks again.", start=True)
 @click.argument("files")
 def select(task_id: str, files: str) -> None:
     """Choose FILES (indexes such as 0,2,5) of a task that awaits a selection."""
+    wanted = submission.indexes(files)
 
     def work(client: Client) -> int:
         from bot.cli import output
 
-        wanted = [int(part) for part in files.split(",")]
         task = client.post(f"/tasks/{task_id}/select", {"files": wanted})
         output.say(f"{task_id} {task['state']}")
         return 0

@@ -79,16 +79,11 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 def body(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a submission from the options of the command line."""
-    from pydantic import TypeAdapter
-
-    from bot.config import Rate
-
-    if Path(source).is_file() and source.endswith(".torrent"):
+    if source.endswith(".torrent") and (":" not in source or Path(source).is_file()):
         source = _torrent_file(Path(source))
     to = given["to"]
     if to is not None and _is_path(to):
         to = str(Path(to).expanduser().absolute())
-    limit: ByteSize | None = TypeAdapter(Rate).validate_python(given["limit"])
     names = [text for name, text in (("extract", "extract"), ("zip_", "zip")) if given[name]]
     select = given["select"]
     wishes = {
@@ -97,9 +92,9 @@ def body(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "username": given["username"],
         "password": given["password"],
         "checksum": given["checksum"],
-        "limit": limit,
+        "limit": None if given["limit"] is None else _limit(given["limit"]),
         "segments": given["segments"],
-        "select": [int(part) for part in select.split(",")] if select else None,
+        "select": indexes(select) if select else None,
         "quality": given["quality"],
         "playlist": given["playlist"],
         "engine": given["engine"],
@@ -116,11 +111,42 @@ def body(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"source": source, "to": to, "options": wishes, "steps": steps}
 
 
+def indexes(text: str) -> list[int]:
+    """The indexes of files in ``0,2,5``. InvalidInput."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise InvalidInput(
+            f"{text!r} is no list of indexes", hint="such as 0,2,5; mltb plan SOURCE shows them"
+        )
+    return [int(part) for part in parts]
+
+
+def _limit(text: str) -> int | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from bot.config import Rate
+
+    try:
+        limit: ByteSize | None = TypeAdapter(Rate).validate_python(text)
+    except ValidationError:
+        raise InvalidInput(
+            f"{text!r} is no speed", hint="bytes a second, such as 500K, 5M or 1.5M"
+        ) from None
+    return limit
+
+
 def _is_path(destination: str) -> bool:
     """Whether it means a directory, and not ``remote:path``."""
-    before = destination.partition(":")[0]
-    return destination.startswith((".", "~")) or "/" in before or Path(destination).is_dir()
+    before, colon, _ = destination.partition(":")
+    known = not colon or "/" in before or Path(destination).is_dir()
+    return known or destination.startswith((".", "~"))
 
 
 def _torrent_file(path: Path) -> str:
-    return "torrent:base64," + base64.b64encode(path.read_bytes()).decode()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(
+            f"{str(path)!r} can't be read: {error.strerror}", hint="a torrent file, or a link"
+        ) from None
+    return "torrent:base64," + base64.b64encode(content).decode()
