@@ -75,6 +75,7 @@ class Service:
         self.home.mkdir(parents=True, exist_ok=True)
         self.mark = uuid.uuid4().hex
         self.file_size = file_size
+        self.umask = -1
         self.env = _clean_environment() | {
             _MARK: self.mark,
             "HOME": str(self.home),
@@ -141,6 +142,7 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                umask=self.umask,
             )
         self._said = queue.Queue()
         self.greeting = []
@@ -274,7 +276,7 @@ class Service:
 
     def until_checkpoint(self, task: Json | str) -> Json:
         """Wait until the first stage of a task has something stored to go on from; the token."""
-        eventually(lambda: bool(self._token(task)), lambda: str(self.task(task)))
+        eventually(lambda: bool(self._token(task)), lambda: str(self.journal(task)))
         return self._token(task)
 
     def _token(self, task: Json | str) -> Json:
