@@ -304,14 +304,24 @@ async def test_a_cancelled_wait_ends_after_the_work() -> None:
 
 
 def test_buffers_are_bounded_and_wake_who_waits() -> None:
-    buffers = Buffers(capacity=2 * BIG)
+    buffers = Buffers(capacity=4 * BIG)
     woken: list[str] = []
-    first = buffers.take(BIG, lambda: woken.append("no"))
-    second = buffers.take(BIG, lambda: woken.append("no"))
-    assert first is not None
-    assert second is not None
-    assert buffers.take(100, lambda: woken.append("waiter")) is None
+    held = []
+    for _ in range(1000):
+        buffer = buffers.take(16 * 1024, lambda: woken.append("waiter"))
+        if buffer is None:
+            break
+        held.append(buffer)
+    sizes = [len(buffer) for buffer in held]
+    assert sum(sizes) <= 4 * BIG
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (BIG, 16 * 1024)
     assert woken == []
-    buffers.give(first)
+    for buffer in held:
+        buffers.give(buffer)
     assert woken == ["waiter"]
-    assert buffers.take(BIG, lambda: None) is first
+    assert buffers.take(16 * 1024, lambda: None) in held
+
+
+def test_a_slow_connection_holds_no_more_than_it_brings() -> None:
+    assert len(Buffers().take(100, lambda: None) or b"") == 100

@@ -382,8 +382,9 @@ class CurlLoop:
         self._notify()
         self._multi.close()
         self._selector.close()
-        self._ear.close()
-        self._bell.close()
+        with self._waking:  # who rings for the end may not be done with it
+            self._ear.close()
+            self._bell.close()
 
 
 def _settle(batch: Sequence[tuple[_Ended, tuple[int, str]]]) -> None:

@@ -13,9 +13,8 @@ from bot.engines.curl_handle import Handle
 from bot.engines.http_exchange import Access, ask_range
 from bot.engines.http_heads import Head, Version
 from bot.engines.http_partfile import PartFile
-from bot.engines.http_workers import BIG, Buffers
+from bot.engines.http_workers import Buffers
 
-_BUSY = 8 * 1024
 _IGNORED = 64 * 1024
 
 
@@ -68,7 +67,7 @@ class Lane:
         self._filled = 0
         self._at = start
         self._ignored = 0
-        self._idle_at = -1
+        self._held: bytearray | None = None
         self._lock = threading.Lock()
 
     @property
@@ -111,11 +110,11 @@ class Lane:
             self._buffers.give(buffer)
 
     def flush_idle(self) -> None:
-        """Hand on what has been lying since the last call: bytes that are slow to come are not
-        to be lost with the process. From libcurl's thread."""
-        if self._buffer is not None and self._idle_at == self.pos:
+        """Hand on what has been held since the last call: what is slow to become more is not to be
+        lost with the process. From libcurl's thread."""
+        if self._buffer is not None and self._buffer is self._held:
             self.flush()
-        self._idle_at = self.pos
+        self._held = self._buffer
 
     def _write(self, data: memoryview) -> int | None:
         """CURLOPT_WRITEFUNCTION, a hundred thousand times a gigabyte: first what is usual."""
@@ -157,9 +156,7 @@ class Lane:
         if self._buffer is not None and self._filled + count > len(self._buffer):
             self.flush()
         if self._buffer is None:
-            # A slow connection holds no more memory than it fills.
-            size = BIG if count > _BUSY else count
-            self._buffer = self._buffers.take(size, self._wake)
+            self._buffer = self._buffers.take(count, self._wake)
         return self._buffer
 
     def _wake(self) -> None:

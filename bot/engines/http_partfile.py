@@ -18,7 +18,7 @@ from bot.errors import Corrupt, InternalFailure, NoSpace, TransferError
 
 PART = ".part"
 POSITIONS = ".part.pos"
-_DIRECT = 16
+_DIRECT = 8
 _READ = 1024 * 1024
 _READ_IN_A_ROW = 16
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -16,9 +16,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: What a busy connection collects before it goes to disk and hash in one piece.
-BIG = 512 * 1024
+BIG = 1024 * 1024
+_MIDDLE = 64 * 1024
+#: libcurl brings at most 16 KiB at once; less than half of that is a connection that waits.
+_SLOW = 8 * 1024
 _CAPACITY = 32 * 1024 * 1024
-_KEPT = 8
+_KEPT = 4
 _IN_A_ROW = 8
 
 
@@ -129,7 +132,8 @@ async def settled(future: asyncio.Future[T]) -> T:
 class Buffers:
     """A bounded amount of memory for bytes between the network and the disk.
 
-    The big ones are used again and again: fresh memory costs more than the copy into it.
+    The big ones are used again and again: fresh memory costs more than the copy into it. Where
+    many connections want some, each gets less.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
@@ -139,10 +143,14 @@ class Buffers:
         self._waiting: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
 
-    def take(self, size: int, wake: Callable[[], None]) -> bytearray | None:
-        """A buffer of at least ``size`` bytes; None when there is none, and then ``wake`` is
-        called, from any thread, as soon as it pays to ask again."""
+    def take(self, count: int, wake: Callable[[], None]) -> bytearray | None:
+        """A buffer for ``count`` bytes and, when those come fast, for what comes behind them.
+
+        None when there is none; then ``wake`` is called, from any thread, as soon as it pays to
+        ask again.
+        """
         with self._lock:
+            size = self._size(count)
             if self._used + size > self._capacity and self._used:
                 self._waiting.append(wake)
                 return None
@@ -150,6 +158,11 @@ class Buffers:
             if size == BIG and self._free:
                 return self._free.pop()
         return bytearray(size)
+
+    def _size(self, count: int) -> int:
+        if count <= _SLOW or self._used > self._capacity * 3 // 4:
+            return count
+        return max(count, _MIDDLE) if self._used > self._capacity // 2 else max(count, BIG)
 
     def give(self, buffer: bytearray) -> None:
         """Hand a buffer back."""
