@@ -14,6 +14,7 @@ shape once; nothing else formats errors.
     │   ├── Conflict
     │   │   └── IllegalMove
     │   ├── Duplicate
+    │   ├── BodyTooLarge
     │   └── TooMany
     ├── Unavailable            a part of the service that the caller needs does not run
     └── TransferError          a stage of a task failed; the subclass says how
@@ -105,6 +106,13 @@ class Duplicate(Conflict):
     """An unfinished task does the same thing already; ``details["task"]`` is its id."""
 
     code = "duplicate"
+
+
+class BodyTooLarge(RequestError):
+    """The body of a request is larger than what is read."""
+
+    code = "body_too_large"
+    status = 413
 
 
 class TooMany(RequestError):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
+from collections.abc import Iterator
 
 import pytest
 
+import bot
 from bot import errors
 from bot.errors import MltbError, NetworkFailed, Refused, TransferError
 
@@ -21,6 +25,7 @@ NotFound          not_found        404  -    RequestError
 Conflict          conflict         409  -    RequestError
 IllegalMove       illegal_move     409  -    Conflict
 Duplicate         duplicate        409  -    Conflict
+BodyTooLarge      body_too_large   413  -    RequestError
 TooMany           too_many         429  -    RequestError
 Unavailable       unavailable      503  -    MltbError
 TransferError     internal         502  no   MltbError
@@ -57,6 +62,23 @@ def test_the_public_tree_is_as_it_was() -> None:
         for kind in declared()
     ]
     assert found == [tuple(line.split()) for line in TREE.strip().splitlines()]
+
+
+def test_the_tree_is_drawn_in_one_place() -> None:
+    # What the service answered to the command line comes from this tree already.
+    for module in pkgutil.walk_packages(bot.__path__, "bot."):
+        if module.name != "bot.__main__":
+            importlib.import_module(module.name)
+    elsewhere = {f"{kind.__module__}.{kind.__name__}" for kind in _below(MltbError)}
+    assert {name for name in elsewhere if not name.startswith("bot.errors.")} <= {
+        "bot.cli.client.ServiceError"
+    }
+
+
+def _below(kind: type[MltbError]) -> Iterator[type[MltbError]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def test_a_code_means_one_thing() -> None:

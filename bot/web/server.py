@@ -17,7 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot import __version__
-from bot.errors import InvalidInput, MltbError, NotFound, RequestError, Unauthenticated
+from bot.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    MltbError,
+    NotFound,
+    RequestError,
+    Unauthenticated,
+)
 from bot.services import Caller, Tasks, Tokens
 from bot.services import Scope as TokenScope
 from bot.web import render, rest, schemas
@@ -36,13 +43,6 @@ _PAGE_HEADERS = {
 }
 MAX_BODY = 64 * 1024 * 1024
 _PROBLEM = "application/problem+json"
-
-
-class BodyTooLargeError(RequestError):
-    """The body of a request is larger than what is read."""
-
-    code = "body_too_large"
-    status = 413
 
 
 def build(tasks: Tasks, tokens: Tokens, *, ready: Callable[[], str | None]) -> FastAPI:
@@ -168,7 +168,7 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = BodyTooLargeError("the body is too large", hint=f"at most {self._limit} bytes")
+        error = BodyTooLarge("the body is too large", hint=f"at most {self._limit} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
             await _problem(error)(scope, receive, send)
