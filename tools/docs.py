@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import click
+from annotated_types import Ge, Le
+from pydantic import ByteSize, SecretStr
+from pydantic.fields import FieldInfo
 
 from bot import errors
 from bot.cli import main as command
 from bot.config import Settings, shown
+from bot.config_sources import Declared
 from bot.services import Tasks, Tokens
 from bot.web import server
 
@@ -39,33 +43,116 @@ def _settings() -> str:
         _NOTE,
         (
             "Each can be set in the environment, in `.env` or in `config.py` of the working\n"
-            "directory; the first that names it wins. `mltb config` shows the effective values.\n\n"
+            "directory; the first that names it wins. An empty value counts as none. Sizes and\n"
+            "rates take a unit: `10M` and `10MiB` count in 1024, `10MB` in 1000. A setting\n"
+            "`GROUP__KEY` is written so in the environment and in `.env`, and as\n"
+            '`GROUP["key"] = value` in `config.py`. An unknown name or a wrong value stops the\n'
+            "start. `mltb config` shows the effective values, with secrets as stars.\n\n"
         ),
-        "| name | default | meaning |\n|---|---|---|\n",
+        "| name | value | default | meaning |\n|---|---|---|---|\n",
     ]
-    for name, field in Settings.model_fields.items():
-        default = shown(field.get_default(call_default_factory=True))
-        value = f"`{default}`" if default else ""
-        help_text = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `{name.upper()}` | {value} | {help_text} |\n")
+    for name, field in Declared(Settings).leaves().items():
+        default = _default(field)
+        cells = (f"`{name.upper()}`", _kind(field), f"`{default}`" if default else "")
+        lines.append(f"| {' | '.join(cells)} | {_cell(field.description or '')} |\n")
     return "".join(lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+_KINDS: Mapping[object, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    ByteSize: "size",
+    SecretStr: "text, kept secret",
+    Path: "path",
+}
+
+
+def _kind(field: FieldInfo) -> str:
+    """The type of a setting in words, and the range of a number."""
+    kind: Any = field.annotation
+    inner = [each for each in get_args(kind) if each is not type(None)]
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{each}`" for each in inner)
+    if get_origin(kind) is list:
+        return "list of paths" if _bare(inner[0]) is Path else "list"
+    limits = {type(each): each for each in field.metadata}
+    least, most = (getattr(limits.get(each), each.__name__.lower(), None) for each in (Ge, Le))
+    text = _KINDS[_bare(inner[0] if inner else kind)]
+    if least is not None and most is not None:
+        return f"{text}, {least} to {most}"
+    return text if least is None else f"{text}, at least {least}"
+
+
+def _bare(kind: Any) -> object:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _default(field: FieldInfo) -> str:
+    """As one would write it."""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, ByteSize):
+        power = max((n for n in range(5) if value and value % 1024**n == 0), default=0)
+        return f"{value // 1024**power}{' KMGT'[power].strip()}"
+    return f"{value:g}" if isinstance(value, float) else shown(value)
 
 
 def _commands() -> str:
     lines = ["# Commands\n\n", _NOTE, "`python -m bot` is the same as `mltb`.\n"]
-    for path, found in _walk(command, ("mltb",)):
-        context = click.Context(found, info_name=" ".join(path))
-        lines.append(f"\n## {' '.join(path)}\n\n```\n{found.get_help(context)}\n```\n")
+    for context in contexts():
+        text = context.command.get_help(context)
+        lines.append(f"\n## {context.command_path}\n\n```\n{text}\n```\n")
     return "".join(lines)
 
 
-def _walk(
-    found: click.Command, path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield path, found
+def contexts() -> Iterator[click.Context]:
+    """One for each command, the groups before what is in them."""
+    return _walk(command, "mltb", None)
+
+
+def _walk(found: click.Command, name: str, parent: click.Context | None) -> Iterator[click.Context]:
+    # The width of the terminal that writes the page must not show in it.
+    settings = {**found.context_settings, "terminal_width": 78}
+    context = click.Context(found, info_name=name, parent=parent, **settings)
+    yield context
     if isinstance(found, click.Group):
-        for name in sorted(found.commands):
-            yield from _walk(found.commands[name], (*path, name))
+        for below in sorted(found.commands):
+            yield from _walk(found.commands[below], below, context)
+
+
+#: What to do about each error that a user can meet, by its code.
+_ADVICE: Mapping[str, str] = {
+    "config_invalid": "Mend the settings that the message names; `mltb config` lists all.",
+    "bad_request": "Send what [rest.md](rest.md) describes.",
+    "invalid_input": "The hint says what is allowed.",
+    "unauthenticated": "Send a token; `mltb token create` makes one.",
+    "forbidden": "Use a token with a wider scope, or of the user whose task it is.",
+    "not_found": "Look at the id; `mltb list` shows the tasks there are.",
+    "conflict": "Ask for the task again: it changed meanwhile.",
+    "illegal_move": "The hint says where the task can go from its state.",
+    "duplicate": 'Go on with the task in `details["task"]`, or ask with `again`.',
+    "body_too_large": "Send fewer tasks at once.",
+    "too_many": "Wait until some tasks are finished, or ask for a higher limit.",
+    "unavailable": "Start the service (`mltb serve`), or wait until it is ready.",
+    "network": "Nothing, at first. If it lasts, look at the connection and the source.",
+    "refused": "Nothing, at first. If it lasts, ask less of that server at once.",
+    "source_not_found": "Look at the link: it is wrong, or the file is gone.",
+    "unauthorised": "Give the user name, password, header or cookies that the source wants.",
+    "no_space": "Make room, deliver elsewhere, or lower `DISK_RESERVE`; then retry.",
+    "quota": "Wait, or ask for a higher `USER_DAILY_BYTES`.",
+    "corrupt": "Compare the checksum that you gave; the source may hold a damaged file.",
+    "unsupported": "The hint says what is missing, or what else would do.",
+    "policy": "An operator can widen `EGRESS_ALLOW` or `LOCAL_ROOTS`, or raise a limit.",
+    "plugin": "The message names the plugin; its operator has its log.",
+    "internal": "Report it, with what the log says under the id in the hint.",
+}
 
 
 def _errors() -> str:
@@ -74,17 +161,20 @@ def _errors() -> str:
         _NOTE,
         (
             "Every door shows the same code, with a message that says what happened and a hint\n"
-            "that says what to do. *Tried again* means by itself, with growing waits.\n\n"
+            "that says what is allowed. *Tried again* means by itself, with growing waits; a\n"
+            "code without a word there is of a request and not of a task.\n\n"
         ),
-        "| code | HTTP status | tried again | meaning |\n|---|---|---|---|\n",
+        "| code | HTTP status | tried again | meaning | what to do |\n|---|---|---|---|---|\n",
     ]
     for kind in _tree(errors.MltbError):
+        if kind in {errors.MltbError, errors.TransferError}:
+            continue  # Only what is derived from them is met.
         again = ""
         if issubclass(kind, errors.TransferError):
             again = "yes" if kind.retryable else "no"
-        first = (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-        meaning = " ".join(first.split()).replace("|", "\\|")
-        lines.append(f"| `{kind.code}` | {kind.status} | {again} | {meaning} |\n")
+        meaning = _cell((kind.__doc__ or "").split("\n\n")[0]).replace("``", "`")
+        advice = _ADVICE[kind.code]
+        lines.append(f"| `{kind.code}` | {kind.status} | {again} | {meaning} | {advice} |\n")
     return "".join(lines)
 
 
@@ -116,7 +206,7 @@ def _rest() -> str:
     ]
     for path, methods in _openapi()["paths"].items():
         for method, operation in methods.items():
-            text = " ".join(str(operation.get("description", "")).split())
+            text = _cell(str(operation.get("description", ""))).replace("``", "`")
             lines.append(f"| `{method.upper()} {path}` | {text} |\n")
     return "".join(lines)
 

@@ -177,9 +177,13 @@ def plan(source: str, *, as_json: bool, **given: Any) -> None:
 @click.option("--state", multiple=True, type=click.Choice(_STATES), help="Repeatable.")
 @click.option("--text", help="In name or source.")
 @click.option("--engine", help="Of this engine.")
-@click.option("--sort", type=click.Choice(["created", "updated", "size", "name", "priority"]))
+@click.option(
+    "--sort",
+    type=click.Choice(["created", "updated", "size", "name", "priority"]),
+    help="By what; left out, created.",
+)
 @click.option("--asc", is_flag=True, help="Smallest first.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, help="Tasks at most.")
 @_json_option
 def list_(*, as_json: bool, asc: bool, **query: Any) -> None:
     """List tasks, the newest first."""
@@ -346,7 +350,12 @@ def token() -> None:
 
 
 @token.command("create")
-@click.option("--scope", type=click.Choice(["view", "operate", "admin"]), default="operate")
+@click.option(
+    "--scope",
+    type=click.Choice(["view", "operate", "admin"]),
+    default="operate",
+    help="What it may do; each may do what those before it may.",
+)
 @click.option("--name", default="token", help="What it is for.")
 @click.option("--user", default="admin", help="Whose tasks it works on.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is valid.")

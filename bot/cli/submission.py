@@ -67,7 +67,10 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--zip", "-z", "zip_", is_flag=True, help="Short for --step zip."),
             click.option("--stream/--no-stream", default=None, help="Pass the disk by, or not."),
             click.option(
-                "--overwrite", type=click.Choice(["rename", "replace", "refuse"]), default="rename"
+                "--overwrite",
+                type=click.Choice(["rename", "replace", "refuse"]),
+                default="rename",
+                help="Where the name is taken.",
             ),
             click.option("--seed-ratio", type=float, help="Seed to this ratio."),
             click.option("--seed-time", type=float, help="Seed for these seconds."),
