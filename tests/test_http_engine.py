@@ -127,7 +127,7 @@ async def test_a_header_with_a_nul_is_a_broken_answer(
 ) -> None:
     url = http_server.add("/x", named(Resource(FILE), HOSTILE_NAMES["nul"]))
     async with fetcher(tmp_path / "job") as mine:
-        with pytest.raises(Refused, match="(?i)nul byte in header"):
+        with pytest.raises(Refused, match=r"(?i)nul byte in header"):
             await mine.fetch(url)
 
 
