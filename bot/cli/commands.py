@@ -14,27 +14,13 @@ from bot import __version__
 from bot.cli import submission
 from bot.cli.logs import start_logging
 from bot.config import Loaded, load
+from bot.domain.task import FINAL, TaskState
 from bot.errors import ConfigError, InvalidInput, MltbError
 
 if TYPE_CHECKING:
     from bot.cli.client import Client
 
-_FINAL = {"done", "failed", "cancelled"}
-_STATES = [
-    "queued",
-    "probing",
-    "awaiting_selection",
-    "running",
-    "paused",
-    "processing",
-    "delivering",
-    "verifying",
-    "seeding",
-    "retrying",
-    "done",
-    "failed",
-    "cancelled",
-]
+_STATES = [str(state) for state in TaskState]
 
 
 class _Group(click.Group):
@@ -134,7 +120,7 @@ def _follow(client: Client, task: dict[str, Any], *, as_json: bool) -> dict[str,
     from bot.cli import output
 
     with output.following(as_json=as_json) as follower:
-        while task["state"] not in {*_FINAL, "paused", "awaiting_selection"}:
+        while task["state"] not in {*FINAL, "paused", "awaiting_selection"}:
             follower.update(task)
             query = {"wait": 0.5, "version": task["version"]}
             task = client.get(f"/tasks/{task['id']}", **query)
@@ -210,7 +196,7 @@ def status(*, as_json: bool) -> None:
         from bot.cli import output
 
         counts = client.get("/tasks/counts")
-        busy = [state for state in _STATES if state not in {"queued", *_FINAL}]
+        busy = [state for state in _STATES if state not in {"queued", *FINAL}]
         tasks = client.get("/tasks", state=busy, limit=100)["items"]
         if as_json:
             output.line({"counts": counts, "tasks": tasks})
