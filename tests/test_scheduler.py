@@ -25,6 +25,7 @@ from bot.errors import (
     SourceNotFound,
     TooMany,
     Unavailable,
+    Unsupported,
 )
 from bot.services import OWNER, Caller, Scope, Submission
 from tests.rig import Script, rig
@@ -452,3 +453,11 @@ async def test_stages_tell_how_far_they_are(tmp_path: Path) -> None:
         gate.set()
         done = await it.until(task)
         assert {stage.state for stage in done.stages} == {StageState.DONE}
+
+
+async def test_a_refused_link_does_not_show_its_password(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        with pytest.raises(Unsupported) as caught:
+            await it.tasks.submit(OWNER, Submission("gopher://anna:hidden@host/x"))
+        assert "hidden" not in str(caught.value)
+        assert "host" in str(caught.value)

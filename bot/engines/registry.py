@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from bot.domain.ports import Engine
 from bot.domain.task import Progress
 from bot.errors import InvalidInput, Unsupported
+
+_USERINFO = re.compile(r"(?<=//)[^/\s]*@")
 
 
 class Engines:
@@ -40,7 +43,7 @@ class Engines:
             return best
         schemes = sorted({s for engine in self for s in engine.capabilities.schemes})
         raise Unsupported(
-            f"no engine takes {source[:200]!r}",
+            f"no engine takes {_USERINFO.sub('***@', source)[:200]!r}",
             hint=f"a source is a link ({', '.join(schemes)}), a magnet or remote:path",
         )
 
