@@ -201,17 +201,25 @@ class Service:
         self.process = None
 
     def children(self) -> list[str]:
-        """The command lines of all processes that a service of this directory started."""
+        """The processes that a service of this directory started, in words."""
+        return [str(process) for process in self._started()]
+
+    def _started(self) -> list[psutil.Process]:
         own = self.process.pid if self.process is not None else None
-        return [
-            " ".join(process.cmdline()) or process.name()
-            for process in _marked(self.mark, str(self.directory))
-            if process.pid != own
-        ]
+        return [each for each in _marked(self.mark, str(self.directory)) if each.pid != own]
 
     def expect_no_children(self) -> None:
         """Every process that it started ends; the kernel takes a moment for each."""
-        eventually(lambda: not self.children(), lambda: f"left behind: {self.children()}")
+        try:
+            eventually(
+                lambda: not self._started(),
+                lambda: f"left behind: {self.children()}",
+                timeout=PATIENCE / 3,
+            )
+        finally:
+            for process in self._started():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
     # Talking to it
 
