@@ -316,11 +316,11 @@ class Service:
 
     def expect_clean(self, *roots: Path) -> None:
         """No workspace and no hidden file is left under the roots (DOWNLOAD_DIR by default)."""
-        left = list(hidden(roots or (self.files,)))
+        looked = roots or (self.files,)
         eventually(
-            lambda: not list(hidden(roots or (self.files,))),
-            lambda: f"left behind: {left}",
-            timeout=10,
+            lambda: not list(hidden(looked)),
+            lambda: f"left behind: {list(hidden(looked))}",
+            timeout=PATIENCE / 3,
         )
 
 
