@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bot import __version__
+from bot.lock import held
 from tests.servers.behaviours import Gate, Gated, Switch, Throttled
 from tests.servers.http import HttpServer
 from tests.servers.missing import requires
@@ -327,6 +329,18 @@ def test_without_a_service_nothing_is_begun_that_was_not_asked_for(
     alone.expect_clean()
 
 
+def test_a_command_waits_for_a_service_that_starts(alone: Service) -> None:
+    process = alone.launch()
+    try:
+        while not held(alone.data):
+            assert process.poll() is None
+        assert fine(alone.run("status")).out == "no tasks\n"
+        alone.ready()
+        assert alone.terminate() == 0
+    finally:
+        alone.kill()
+
+
 # Settings, tokens, files
 
 
@@ -453,6 +467,15 @@ def test_bash_completes(alone: Service, tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines() == ["--overwrite", "resume retry"]
+
+
+def test_the_installed_command_is_the_same(alone: Service) -> None:
+    installed = Path(sysconfig.get_path("scripts")) / "mltb"
+    requires("mltb", how="install the project: make test", found=installed.exists())
+    done = subprocess.run(
+        [installed, "list"], env=alone.env, cwd=alone.home, timeout=PATIENCE, check=True
+    )
+    assert done.returncode == 0
 
 
 def test_help_names_every_command(alone: Service) -> None:
