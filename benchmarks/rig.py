@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,9 +31,8 @@ class Result:
 
     claim: str
     figure: str
-    target: str
-    met: bool | None
-    note: str = ""
+    target: str = ""
+    met: bool | None = None  # None: told for comparison, no target
 
 
 @dataclass(slots=True)
@@ -56,6 +56,25 @@ class Running:
     def resident(self) -> int:
         """Resident bytes of the service alone."""
         return int(self.process.memory_info().rss)
+
+    @property
+    def share(self) -> int:
+        """Proportional set size of the service, in bytes: what it shares with others is divided."""
+        return int(self.process.memory_full_info().pss)
+
+    @property
+    def offspring(self) -> tuple[int, int]:
+        """How many children it has, and their resident bytes."""
+        children = self.process.children(recursive=True)
+        return len(children), sum(int(child.memory_info().rss) for child in children)
+
+    def load(self, span: float, each_second: Callable[[], object] = lambda: None) -> float:
+        """The part of a core that it takes over ``span`` seconds in which that is called."""
+        before, start = self.cpu, time.monotonic()
+        for second in range(1, round(span) + 1):
+            each_second()
+            time.sleep(max(0.0, start + second - time.monotonic()))
+        return (self.cpu - before) / (time.monotonic() - start)
 
     def wait(self, count: int, *, pause: float = 0.05) -> None:
         """Until so many tasks are done; fails where one failed."""
@@ -99,7 +118,11 @@ def service(directory: Path, **settings: str) -> Iterator[Running]:
         **settings,
     }
     child = subprocess.Popen(
-        [sys.executable, "-m", "bot", "serve"], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bot", "serve"],
+        cwd=directory,  # what lies in the working directory, such as .env, is not of this service
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         if child.stdout is None or not child.stdout.readline():
@@ -116,12 +139,17 @@ def service(directory: Path, **settings: str) -> Iterator[Running]:
         child.wait(30)
 
 
+def nginx_program() -> str:
+    """The nginx of this machine; an ordinary user's PATH may not lead there."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin")
+    if program is None:
+        raise RuntimeError("the benchmarks need nginx (Debian: apt-get install nginx-light)")
+    return program
+
+
 @contextmanager
 def nginx(root: Path, *, rate: str = "0") -> Iterator[str]:
     """The URL of an nginx that serves ``root``, each connection limited to ``rate``."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/sbin")
-    if program is None:
-        raise RuntimeError("this benchmark needs nginx (Debian: apt-get install nginx-light)")
     port = free_port()
     with scratch(Path(tempfile.gettempdir())) as place:
         user = "user root;" if os.getuid() == 0 else ""
@@ -133,7 +161,9 @@ def nginx(root: Path, *, rate: str = "0") -> Iterator[str]:
             f"fastcgi_temp_path {place}/c; uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;"
             f"server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; limit_rate {rate}; }} }}"
         )
-        child = subprocess.Popen([program, "-p", str(place), "-c", str(place / "nginx.conf")])
+        child = subprocess.Popen(
+            [nginx_program(), "-p", str(place), "-c", str(place / "nginx.conf")]
+        )
         try:
             _answers(port)
             yield f"http://127.0.0.1:{port}"
@@ -143,8 +173,6 @@ def nginx(root: Path, *, rate: str = "0") -> Iterator[str]:
 
 
 def _answers(port: int) -> None:
-    import socket
-
     for _ in range(200):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -164,15 +192,15 @@ def fill(path: Path, size: int) -> None:
             left -= file.write(block[: min(left, len(block))])
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall clock and CPU seconds (of ended children) of ``work``."""
+def timed(work: Callable[[str], object], argument: str) -> tuple[float, float]:
+    """Wall clock and CPU seconds (of the children that ended meanwhile) of that call."""
     before, start = os.times(), time.monotonic()
-    work()
-    after = os.times()
+    work(argument)
+    taken, after = time.monotonic() - start, os.times()
     cpu = (after.children_user + after.children_system) - (
         before.children_user + before.children_system
     )
-    return time.monotonic() - start, cpu
+    return taken, cpu
 
 
 def shell(command: str) -> None:

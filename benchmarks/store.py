@@ -1,8 +1,9 @@
-"""What the store on SQLite costs: adding, saving, pages among 100,000 tasks, counting, starting.
+"""What the store on SQLite costs among 100,000 tasks; of a page, the worst of ten orders.
 
+    python -m benchmarks store
     python -m benchmarks.store [--tasks 100000] [--url URL]
 
-Figures are of this machine in this run. `client CPU` is the CPU time of the whole process for each
+`client CPU` is the CPU time of the whole process for each
 save: encoding, hand-over, SQLite itself, everything but the waiting for the disk.
 """
 
@@ -14,10 +15,12 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.rig import Result
 from bot.domain.ports import TaskQuery
 from bot.domain.task import FileEntry, Receipt, Stage, StageKind, StageState, Task, TaskState
 from bot.store.repository import Store, open_store
@@ -73,21 +76,34 @@ def receipt_of(task: Task) -> Receipt:
     )
 
 
-async def measure(url: str, count: int) -> None:
-    """Print every figure."""
+def measure() -> Iterator[Result]:
+    """The figures on a new SQLite database."""
+    with tempfile.TemporaryDirectory(prefix="mltb-bench-") as directory:
+        yield from asyncio.run(_measure(f"sqlite:///{Path(directory, 'store.db')}", 100_000))
+
+
+async def _measure(url: str, count: int) -> list[Result]:
+    found: list[Result] = []
     store = await open_store(url)
-    tasks = await _adding(store, count)
-    await _saving(store, tasks)
-    await _reading(store, tasks)
+    tasks = await _adding(store, count, found)
+    await _saving(store, tasks, found)
+    await _reading(store, tasks, found)
     await store.close()
-    started = time.perf_counter()
+    began = time.perf_counter()
     store = await open_store(url)
     await store.unfinished()
-    print(f"open and unfinished(): {(time.perf_counter() - started) * 1e3:.0f} ms")
+    found.append(_timed("open and unfinished()", time.perf_counter() - began, 3000))
     await store.close()
+    return found
 
 
-async def _adding(store: Store, count: int) -> list[Task]:
+def _timed(claim: str, seconds: float, limit: float) -> Result:
+    """A result whose limit is in milliseconds."""
+    taken = seconds * 1e3
+    return Result(claim, f"{taken:.1f} ms", f"at most {limit:.0f} ms", taken <= limit)
+
+
+async def _adding(store: Store, count: int, found: list[Result]) -> list[Task]:
     chance = random.Random(1)
     tasks = [finished_task(number, chance) for number in range(count)]
     rates = []
@@ -96,11 +112,12 @@ async def _adding(store: Store, count: int) -> list[Task]:
         began = time.perf_counter()
         await store.add(part)
         rates.append(len(part) / (time.perf_counter() - began))
-    print(f"add, 10,000 in one call: {rates[0]:,.0f}/s empty, {rates[-1]:,.0f}/s at {count:,}")
+    figure = f"{rates[0]:,.0f}/s into an empty one, {rates[-1]:,.0f}/s at {count:,}"
+    found.append(Result("add 10,000 in one call", figure))
     return tasks
 
 
-async def _saving(store: Store, tasks: list[Task]) -> None:
+async def _saving(store: Store, tasks: list[Task], found: list[Result]) -> None:
     recent = tasks[-1000:]
     for task in recent:
         task.state = TaskState.RUNNING
@@ -116,23 +133,20 @@ async def _saving(store: Store, tasks: list[Task]) -> None:
             costs.append((time.process_time() - cpu) / len(recent) * 1e6)
             if step is _nothing:
                 break
-        print(
-            f"save, 1,000 at once, {label}: {statistics.median(rates):,.0f}/s,"
-            f" client CPU {statistics.median(costs):.0f} us"
-        )
+        figure = f"{statistics.median(rates):,.0f}/s, client CPU {statistics.median(costs):.0f} µs"
+        found.append(Result(f"save 1,000 at once, {label}", figure))
     cpu, began = time.process_time(), time.perf_counter()
     for task in recent[:200]:
         await store.save(task)
-    print(
-        f"save, one after the other: {200 / (time.perf_counter() - began):,.0f}/s,"
-        f" client CPU {(time.process_time() - cpu) / 200 * 1e6:.0f} us"
-    )
+    rate, cost = 200 / (time.perf_counter() - began), (time.process_time() - cpu) / 200 * 1e6
+    found.append(Result("save one after the other", f"{rate:,.0f}/s, client CPU {cost:.0f} µs"))
     for task in recent:
         task.state = TaskState.DONE
         task.receipt = receipt_of(task)
     cpu = time.process_time()
     await asyncio.gather(*(store.save(task) for task in recent))
-    print(f"save with a receipt: client CPU {(time.process_time() - cpu) / 1000 * 1e6:.0f} us")
+    cost = (time.process_time() - cpu) / len(recent) * 1e6
+    found.append(Result("save with a receipt", f"client CPU {cost:.0f} µs"))
 
 
 def _nothing(_task: Task, _number: int) -> None:
@@ -149,7 +163,7 @@ def _move(task: Task, number: int) -> None:
     task.updated_at += 1
 
 
-async def _reading(store: Store, tasks: list[Task]) -> None:
+async def _reading(store: Store, tasks: list[Task], found: list[Result]) -> None:
     rare = tasks[len(tasks) // 2]
     done = (TaskState.DONE,)
     queries = {
@@ -171,13 +185,14 @@ async def _reading(store: Store, tasks: list[Task]) -> None:
         for sort in ("created", "updated", "size", "name", "priority"):
             for descending in (True, False):
                 worst = max(worst, await _page(store, query, sort, descending))
-        print(f"page of 50, filter: {label}: {worst:.1f} ms (the worst of 10 orders)")
+        found.append(_timed(f"page of 50, filter: {label}", worst / 1e3, 20))
     began = time.perf_counter()
     await store.count()
     all_users = time.perf_counter() - began
     await store.count("admin")
     one_user = time.perf_counter() - began - all_users
-    print(f"count(): {all_users * 1e3:.1f} ms; of one user: {one_user * 1e3:.1f} ms")
+    figure = f"{all_users * 1e3:.1f} ms; of one user {one_user * 1e3:.1f} ms"
+    found.append(Result("count()", figure))
 
 
 async def _page(store: Store, query: TaskQuery, sort: str, descending: bool) -> float:
@@ -205,7 +220,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mltb-bench-") as directory:
         url = options.url or f"sqlite:///{Path(directory, 'store.db')}"
-        asyncio.run(measure(url, options.tasks))
+        for result in asyncio.run(_measure(url, options.tasks)):
+            print(f"{result.claim}: {result.figure}")
 
 
 if __name__ == "__main__":
