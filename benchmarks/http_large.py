@@ -75,8 +75,8 @@ def _rounds() -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _commands(source: str, out: Path) -> dict[str, str]:
-    # sha256sum of coreutils before 9.6 does not use what the processor has for it; OpenSSL, and
-    # so the service, does. Both are measured where both are there.
+    # Many builds of sha256sum hash several times slower than OpenSSL, with which the service does:
+    # both are measured where both are there.
     commands = {
         "curl": f"curl -sS -o {out} {source}",
         "sha256sum": f"sha256sum {out}",
