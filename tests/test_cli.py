@@ -27,7 +27,7 @@ from tests.servers.http import HttpServer
 from tests.servers.missing import requires
 from tests.servers.routes import MIB, Generated, Resource, Status
 from tests.servers.torrent import Swarm
-from tests.serving import PATIENCE, Ran, Service, hidden, sha256, visible
+from tests.serving import PATIENCE, Ran, Service, eventually, hidden, sha256, visible
 
 _SMALL = Generated(10_000, seed=1)
 
@@ -416,7 +416,9 @@ def test_files_are_for_their_user_alone(alone: Service, http_server: HttpServer)
         for name in ("token", "mltb.sock", "mltb.db", "mltb.db-wal", "service.json"):
             assert modes.pop(name) == 0o600, name
         assert not [name for name, mode in modes.items() if mode & 0o077]
+        # A task runs from its plan on; its workspace comes a moment later.
         work = alone.files / ".mltb"
+        eventually(work.is_dir, lambda: f"no {work}")
         assert work.stat().st_mode & 0o777 == 0o700
         gate.open()
 
