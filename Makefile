@@ -59,7 +59,8 @@ LOCK = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --uni
 
 lock: $(VENV)/.uv ## Write the lock files anew, keeping the versions that still fit
 	@$(LOCK) $(UPGRADE) pyproject.toml --group build --output-file requirements.lock
-	@$(LOCK) $(UPGRADE) pyproject.toml --group dev --constraints requirements.lock \
+	@$(LOCK) $(UPGRADE) pyproject.toml --group dev --all-extras \
+		--constraints requirements.lock \
 		--output-file requirements-dev.lock
 	@echo uv | $(LOCK) $(UPGRADE) - --no-annotate --output-file requirements-uv.lock
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -21,9 +21,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from bot.config_operations import OperationsSettings
 from bot.config_sources import NESTED, Declared, from_config_py, from_dotenv, from_names
 from bot.config_types import (
-    AnyCase,
     EgressEntry,
     NestedModel,
     OptionalSize,
@@ -39,7 +39,7 @@ from bot.errors import ConfigError
 __all__ = ["Loaded", "NestedModel", "Rate", "Settings", "load", "shown"]
 
 
-class Settings(BaseSettings):
+class Settings(OperationsSettings):
     """The effective settings. A field ``data_dir`` is the setting ``DATA_DIR``."""
 
     model_config = SettingsConfigDict(
@@ -72,9 +72,6 @@ class Settings(BaseSettings):
     # The HTTP surface
     web_host: str = Field("127.0.0.1", description="The address that the service listens on.")
     web_port: int = Field(8000, ge=0, le=65535, description="The port; 0 takes a free one.")
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
-        "info", description="The least level of the log lines that are written."
-    )
 
     # The queue
     max_active: int = Field(8, ge=1, le=10_000, description="Tasks that run at the same time.")

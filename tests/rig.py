@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.cache import open_cache
+from bot.app.parts import Base, Transfers
+from bot.cache import Cache, open_cache
+from bot.config import load
+from bot.domain.bandwidth import Timetable
 from bot.domain.events import Event, EventHub
 from bot.domain.ports import (
     Capabilities,
@@ -32,7 +35,8 @@ from bot.engines.registry import Engines
 from bot.errors import InternalFailure, TransferError, Unsupported
 from bot.services import OWNER, Submission, Tasks, Tokens
 from bot.store.repository import Store, open_store
-from bot.transfers.debris import Debris
+from bot.transfers.bandwidth import Governor
+from bot.transfers.debris import Debris, Janitor
 from bot.transfers.files import WORK
 from bot.transfers.planner import Planner
 from bot.transfers.runner import Runner
@@ -222,6 +226,9 @@ class Rig:
     clock: ManualClock
     debris: Debris
     events: list[Event]
+    cache: Cache
+    engines: Engines
+    transfers: Transfers
 
     async def submit(self, name: str = "a", **wanted: Any) -> Task:
         """Submit ``test:NAME`` to the root."""
@@ -241,6 +248,14 @@ class Rig:
                             await asyncio.sleep(0)
                         return stored
                 await self.tasks.wait(OWNER, task_id, 1, view.task.version)
+
+    @property
+    def base(self) -> Base:
+        """What the operations stand on."""
+        environ = {"DATA_DIR": str(self.root.parent / "data"), "DOWNLOAD_DIR": str(self.root)}
+        settings = load(environ, self.root.parent).settings
+        settings.data_dir.mkdir(exist_ok=True)
+        return Base(settings, self.store, self.cache, self.engines, self.hub, self.clock)
 
     async def failed_again(self, task: Task, times: int) -> None:
         """Until a stage of the task has failed so often, and waits."""
@@ -346,6 +361,16 @@ async def rig(
             clock,
             debris,
             events,
+            cache,
+            engines,
+            Transfers(
+                planner,
+                runner,
+                scheduler,
+                debris,
+                Janitor(debris, store, clock, keep_finished=1000),
+                Governor(engines, Timetable.parse("", None), clock),
+            ),
         )
     finally:
         await scheduler.stop()

@@ -22,12 +22,14 @@ HEIGHTS = {
     "errors": 1,
     "config_types": 1,
     "config_sources": 1.1,
+    "config_operations": 1.1,
     "config": 1.2,
     "domain": 2,
     "cache": 3,
     "store": 3,
     "engines": 3,
     "transfers": 4,
+    "operations": 4,
     "services": 5,
     "web": 6,
     "lock": 7,
@@ -36,7 +38,7 @@ HEIGHTS = {
     "__main__": 10,
 }
 #: Those that read the settings; all other parts are given their values.
-CONFIGURED = {"app", "cli", "config", "config_sources"}
+CONFIGURED = {"app", "cli", "config", "config_operations", "config_sources"}
 #: Runs before each child, in an interpreter that knows no packages.
 BARE = ROOT / "engines/leash.py"
 #: Those that hand a part of our environment on to a child.
@@ -183,7 +185,7 @@ def test_only_the_configuration_reads_the_environment() -> None:
 
 
 #: What is longer than a file or a function may be. Nothing joins this list; all may leave it.
-TOO_LONG = {"services.py": 450, "app.py:_wire": 66}
+TOO_LONG: dict[str, int] = {}
 FILE, FUNCTION = 400, 60  # lines
 
 

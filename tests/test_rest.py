@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from bot.app.operations import opened_operations
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
 from bot.services import OWNER, Scope
@@ -69,13 +70,14 @@ class Web:
 @asynccontextmanager
 async def web(directory: Path) -> AsyncIterator[Web]:
     """The application over a rig, on a port of its own."""
-    async with rig(directory) as it:
+    async with (
+        rig(directory) as it,
+        opened_operations(it.base, it.transfers, it.tasks, it.tokens) as services,
+    ):
         secrets = {}
         for scope in Scope:
             secrets[scope.name.lower()], _ = await it.tokens.create("test", scope)
-        app = server.build(
-            it.tasks, it.tokens, ready=lambda: None if it.scheduler.open else "stops"
-        )
+        app = server.build(services, ready=lambda: None if it.scheduler.open else "stops")
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
         running = uvicorn.Server(config)

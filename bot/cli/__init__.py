@@ -1,5 +1,6 @@
 """The command ``mltb``."""
 
-from bot.cli.commands import main
+from bot.cli import commands
+from bot.cli.common import main
 
-__all__ = ["main"]
+__all__ = ["commands", "main"]

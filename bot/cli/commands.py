@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import __version__
 from bot.cli import submission
-from bot.cli.logs import start_logging
-from bot.config import Loaded, load
+from bot.cli.common import ask, json_option, loaded_settings, main, task_argument
+from bot.config import load
 from bot.domain.task import FINAL, TaskState
-from bot.errors import ConfigError, InvalidInput, MltbError
+from bot.errors import MltbError
 
 if TYPE_CHECKING:
     from bot.cli.client import Client
 
 _STATES = [str(state) for state in TaskState]
-
-
-class _Group(click.Group):
-    """Turns the errors of the project into their words and exit statuses."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except MltbError as error:
-            from bot.cli import output
-
-            output.complain(error, as_json="--json" in sys.argv)
-            ctx.exit(2 if isinstance(error, (ConfigError, InvalidInput)) else 1)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mltb")
-def main() -> None:
-    """Takes a link, fetches it, processes it and delivers it, verified."""
-
-
-def _settings() -> Loaded:
-    loaded = load()
-    start_logging(loaded.settings, at_least=logging.WARNING)
-    return loaded
-
-
-def _ask(work: Callable[[Client], int], *, start: bool = False) -> NoReturn:
-    """Do ``work`` with the running service, or (``start``) with one of our own; then exit."""
-    from bot.cli.host import with_service
-
-    sys.exit(with_service(_settings().settings, work, start=start))
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="JSON lines, for programs.")
-_task_argument = click.argument("task_id", metavar="TASK")
 
 
 @main.command()
@@ -65,7 +26,7 @@ _task_argument = click.argument("task_id", metavar="TASK")
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Higher goes first.")
 @click.option("--again", is_flag=True, help="Also when an unfinished task does the same.")
 @click.option("--detach", is_flag=True, help="Only hand it to the running service.")
-@_json_option
+@json_option
 def mirror(source: str, *, as_json: bool, detach: bool, **given: Any) -> None:
     """Fetch SOURCE and deliver it.
 
@@ -89,7 +50,7 @@ def mirror(source: str, *, as_json: bool, detach: bool, **given: Any) -> None:
             output.tell_outcome(task)
         return 0 if task["state"] == "done" else 1
 
-    _ask(work, start=not detach)
+    ask(work, start=not detach)
 
 
 def _submit(client: Client, body: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +92,7 @@ def _follow(client: Client, task: dict[str, Any], *, as_json: bool) -> dict[str,
 @main.command()
 @click.argument("source")
 @submission.options
-@_json_option
+@json_option
 def plan(source: str, *, as_json: bool, **given: Any) -> None:
     """Say what mirroring SOURCE would do, without doing it."""
     from bot.cli import output
@@ -156,7 +117,7 @@ def plan(source: str, *, as_json: bool, **given: Any) -> None:
             output.say(found["note"])
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 @main.command("list")
@@ -170,7 +131,7 @@ def plan(source: str, *, as_json: bool, **given: Any) -> None:
 )
 @click.option("--asc", is_flag=True, help="Smallest first.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, help="Tasks at most.")
-@_json_option
+@json_option
 def list_(*, as_json: bool, asc: bool, **query: Any) -> None:
     """List tasks, the newest first."""
 
@@ -184,11 +145,11 @@ def list_(*, as_json: bool, asc: bool, **query: Any) -> None:
             output.table(output.TASK_HEAD, [output.task_row(task) for task in page["items"]])
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 @main.command()
-@_json_option
+@json_option
 def status(*, as_json: bool) -> None:
     """Say what the running service does."""
 
@@ -206,12 +167,12 @@ def status(*, as_json: bool) -> None:
         output.table(output.TASK_HEAD, [output.task_row(task) for task in tasks])
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 @main.command()
-@_task_argument
-@_json_option
+@task_argument
+@json_option
 def show(task_id: str, *, as_json: bool) -> None:
     """Show everything about a task."""
 
@@ -225,13 +186,13 @@ def show(task_id: str, *, as_json: bool) -> None:
             output.say(json.dumps(task, indent=2, ensure_ascii=False))
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 def _verb(name: str, text: str, *, start: bool) -> None:
     @main.command(name, help=text)
     @click.argument("task_ids", metavar="TASK...", nargs=-1, required=True)
-    @_json_option
+    @json_option
     def command(task_ids: tuple[str, ...], *, as_json: bool) -> None:
         def work(client: Client) -> int:
             from bot.cli import output
@@ -247,7 +208,7 @@ def _verb(name: str, text: str, *, start: bool) -> None:
                 output.line(task) if as_json else output.say(f"{task_id} {task['state']}")
             return failed
 
-        _ask(work, start=start)
+        ask(work, start=start)
 
 
 _verb("cancel", "End tasks; nothing of them is left.", start=True)
@@ -257,7 +218,7 @@ _verb("retry", "Try the failed stage of tasks again.", start=True)
 
 
 @main.command()
-@_task_argument
+@task_argument
 @click.argument("files")
 def select(task_id: str, files: str) -> None:
     """Choose FILES (indexes such as 0,2,5) of a task that awaits a selection."""
@@ -270,11 +231,11 @@ def select(task_id: str, files: str) -> None:
         output.say(f"{task_id} {task['state']}")
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 @main.command()
-@_task_argument
+@task_argument
 @click.argument("value", type=click.IntRange(-100, 100), required=False)
 @click.option("--force", is_flag=True, help="Start at once, past the limits.")
 def priority(task_id: str, value: int | None, *, force: bool) -> None:
@@ -288,7 +249,7 @@ def priority(task_id: str, value: int | None, *, force: bool) -> None:
         output.say(f"{task_id} priority {task['priority']}")
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 @main.command()
@@ -301,7 +262,7 @@ def delete(task_ids: tuple[str, ...]) -> None:
             client.delete(f"/tasks/{task_id}")
         return 0
 
-    _ask(work, start=True)
+    ask(work, start=True)
 
 
 @main.command()
@@ -317,7 +278,7 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 @main.command()
-@_json_option
+@json_option
 def config(*, as_json: bool) -> None:
     """Show the effective settings and where each came from; secrets are stars."""
     from bot.cli import output
@@ -350,17 +311,17 @@ def token_create(scope: str, name: str, user: str, days: float | None) -> None:
     from bot.cli import output
     from bot.cli.tokens import create
 
-    output.say(create(_settings().settings, name, scope, user, days))
+    output.say(create(loaded_settings().settings, name, scope, user, days))
 
 
 @token.command("list")
-@_json_option
+@json_option
 def token_list(*, as_json: bool) -> None:
     """List the tokens, without their secrets."""
     from bot.cli import output
     from bot.cli.tokens import listed
 
-    rows = listed(_settings().settings)
+    rows = listed(loaded_settings().settings)
     if as_json:
         for row in rows:
             output.line(row)
@@ -375,7 +336,7 @@ def token_revoke(token_id: str) -> None:
     """End a token."""
     from bot.cli.tokens import revoke
 
-    revoke(_settings().settings, token_id)
+    revoke(loaded_settings().settings, token_id)
 
 
 @main.command()

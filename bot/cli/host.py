@@ -44,9 +44,9 @@ async def own_token(app: App) -> str:
     known = plate.token
     if known is not None:
         with contextlib.suppress(Unauthenticated):
-            await app.tokens.authenticate(known)
+            await app.services.tokens.authenticate(known)
             return known
-    secret, _ = await app.tokens.create("this machine", Scope.ADMIN)
+    secret, _ = await app.services.tokens.create("this machine", Scope.ADMIN)
     plate.keep_token(secret)
     return secret
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bot.app import SystemClock, opened_store
+from bot.app import opened_store
+from bot.app.parts import SystemClock
 from bot.config import Settings
 from bot.services import Scope, Tokens
 from bot.web.render import moment

@@ -84,6 +84,54 @@ class TaskRemoved(TaskEvent, frozen=True, tag="task.removed"):
     """A finished task was forgotten."""
 
 
+class ServiceStarted(Event, frozen=True, tag="service.started"):
+    """The service is about to take work."""
+
+
+class ServiceStopping(Event, frozen=True, tag="service.stopping"):
+    """The service ends; no task runs any more."""
+
+
+class AlertRaised(Event, frozen=True, tag="alert.raised"):
+    """An alert began to fire. ``severity`` is ``critical``, ``high``, ``medium`` or ``low``."""
+
+    alert: str
+    rule: str
+    severity: str
+    message: str
+
+
+class AlertResolved(Event, frozen=True, tag="alert.resolved"):
+    """What an alert was about is over."""
+
+    alert: str
+    rule: str
+
+
+class BackupMade(Event, frozen=True, tag="backup.made"):
+    """A backup is complete at its destination; ``size`` in bytes, after compression."""
+
+    name: str
+    path: str
+    size: int
+    seconds: float
+
+
+class BackupFailed(Event, frozen=True, tag="backup.failed"):
+    """A backup could not be made."""
+
+    code: str
+    message: str
+
+
+class IntegrityChecked(Event, frozen=True, tag="integrity.checked"):
+    """Files were compared with what is known of them; ``wrong`` of ``files`` differ or are gone."""
+
+    check: str
+    files: int
+    wrong: int
+
+
 Listener = Callable[[Event], None]
 
 

@@ -71,6 +71,8 @@ class Store:
     """Tasks, receipts and tokens. Satisfies ``TaskStore`` and ``TokenStore`` of the ports."""
 
     def __init__(self, database: Backend) -> None:
+        #: For the parts of the store that have a module of their own.
+        self.database = database
         self._database = database
         self._journal = Journal(database.save)
 

@@ -21,7 +21,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that gives the caller, or refuses one whose token does not reach so far."""
 
     async def caller(request: Request) -> Caller:
-        found: Caller = await request.app.state.tokens.authenticate(bearer(request))
+        found: Caller = await request.app.state.services.tokens.authenticate(bearer(request))
         found.require(scope)
         return found
 

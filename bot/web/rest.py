@@ -1,4 +1,4 @@
-"""REST under ``/api/v3``: each route parses, calls one service and renders."""
+"""Tasks, receipts and tokens under ``/api/v3``: each route parses, calls a service and renders."""
 
 from __future__ import annotations
 
@@ -6,105 +6,52 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import Query, Response
 
 from bot.domain.ports import TaskQuery, Token
 from bot.domain.task import Task, TaskState
-from bot.services import Caller, Scope, Tasks, TaskView, Tokens
+from bot.services import Scope, TaskView
 from bot.web import render, schemas
-from bot.web.auth import needs
+from bot.web.routes import Admin, All, Key, Operator, TaskId, Viewer, new_router, reply
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "model": schemas.ProblemOut,
-        "description": text,
-        "content": {"application/problem+json": {}},
-    }
-    for status, text in (
-        (400, "The request is malformed."),
-        (401, "No valid token."),
-        (403, "The token, or a policy, does not allow it."),
-        (404, "There is no such thing."),
-        (409, "It does not fit the present state."),
-        (413, "The body is too large."),
-        (422, "A value is wrong."),
-        (429, "A limit is reached."),
-        (500, "A fault of the service."),
-        (502, "The source could not be asked."),
-        (503, "The service does not take work."),
-        (507, "There is no room."),
-    )
-}
-
-router = APIRouter(prefix="/api/v3", responses=_ERRORS)
-
-Viewer = Annotated[Caller, Depends(needs(Scope.VIEW))]
-Operator = Annotated[Caller, Depends(needs(Scope.OPERATE))]
-Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
-TaskId = Annotated[str, Path(pattern="^[0-9a-z]{1,32}$", description="The id of a task.")]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=200,
-        description="A repetition with the same key gives the tasks of the first call.",
-    ),
-]
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+router = new_router()
 
 
 def _task(task: Task, status: int = 200) -> Response:
-    return _json(render.task(TaskView(task)), status)
-
-
-def _tasks(request: Request) -> Tasks:
-    found: Tasks = request.app.state.tasks
-    return found
-
-
-def _tokens(request: Request) -> Tokens:
-    found: Tokens = request.app.state.tokens
-    return found
-
-
-Service = Annotated[Tasks, Depends(_tasks)]
-TokenService = Annotated[Tokens, Depends(_tokens)]
+    return reply(render.task(TaskView(task)), status)
 
 
 @router.post("/tasks", status_code=201, response_model=schemas.TaskOut, tags=["tasks"])
 async def submit(
-    body: schemas.SubmissionIn, caller: Operator, tasks: Service, key: Key = None
+    body: schemas.SubmissionIn, caller: Operator, services: All, key: Key = None
 ) -> Response:
     """Mirror a link."""
-    return _task(await tasks.submit(caller, body.submission(), key=key), 201)
+    return _task(await services.tasks.submit(caller, body.submission(), key=key), 201)
 
 
 @router.post("/tasks/batch", status_code=201, response_model=schemas.BatchOut, tags=["tasks"])
 async def submit_batch(
-    body: schemas.BatchIn, caller: Operator, tasks: Service, key: Key = None
+    body: schemas.BatchIn, caller: Operator, services: All, key: Key = None
 ) -> Response:
     """Mirror many links: what can be taken is stored in one transaction, each with its answer."""
     wanted = [each.submission() for each in body.tasks]
-    answers = await tasks.submit_many(caller, wanted, key=key)
+    answers = await services.tasks.submit_many(caller, wanted, key=key)
     accepted = sum(answer.task is not None for answer in answers)
     items = [render.submitted(answer) for answer in answers]
-    return _json({"items": items, "accepted": accepted, "refused": len(items) - accepted}, 201)
+    return reply({"items": items, "accepted": accepted, "refused": len(items) - accepted}, 201)
 
 
 @router.post("/plan", response_model=schemas.PlanOut, tags=["tasks"])
-async def plan(body: schemas.SubmissionIn, caller: Operator, tasks: Service) -> Response:
+async def plan(body: schemas.SubmissionIn, caller: Operator, services: All) -> Response:
     """Say what a submission would do, without doing it."""
-    found = await tasks.plan(caller, body.submission())
-    return _json({**found, "source": render.source(found["source"])})
+    found = await services.tasks.plan(caller, body.submission())
+    return reply({**found, "source": render.source(found["source"])})
 
 
 @router.get("/tasks", response_model=schemas.TaskPageOut, tags=["tasks"])
 async def page(
     caller: Viewer,
-    tasks: Service,
+    services: All,
     state: Annotated[list[TaskState], Query(description="Any of these states.")] = [],  # noqa: B006
     engine: Annotated[str | None, Query(max_length=50)] = None,
     user: Annotated[str | None, Query(max_length=100)] = None,
@@ -129,107 +76,109 @@ async def page(
         limit=limit,
         cursor=cursor,
     )
-    found, progress = await tasks.list(caller, query)
+    found, progress = await services.tasks.list(caller, query)
     items = [render.task(TaskView(task, progress.get(task.id))) for task in found.items]
-    return _json({"items": items, "cursor": found.cursor})
+    return reply({"items": items, "cursor": found.cursor})
 
 
 @router.get("/tasks/counts", response_model=dict[TaskState, int], tags=["tasks"])
-async def counts(caller: Viewer, tasks: Service) -> Response:
+async def counts(caller: Viewer, services: All) -> Response:
     """How many tasks are in each state."""
-    return _json({str(state): count for state, count in (await tasks.count(caller)).items()})
+    return reply(
+        {str(state): count for state, count in (await services.tasks.count(caller)).items()}
+    )
 
 
 @router.get("/tasks/{task_id}", response_model=schemas.TaskOut, tags=["tasks"])
 async def show(
     task_id: TaskId,
     caller: Viewer,
-    tasks: Service,
+    services: All,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a change.")] = 0,
     version: Annotated[int | None, Query(ge=0, description="Wait for a newer one.")] = None,
 ) -> Response:
     """One task; with ``wait`` as soon as it is final, or newer than ``version``."""
-    return _json(render.task(await tasks.wait(caller, task_id, wait, version)))
+    return reply(render.task(await services.tasks.wait(caller, task_id, wait, version)))
 
 
 @router.patch("/tasks/{task_id}", response_model=schemas.TaskOut, tags=["tasks"])
 async def change(
-    task_id: TaskId, body: schemas.ChangeIn, caller: Operator, tasks: Service
+    task_id: TaskId, body: schemas.ChangeIn, caller: Operator, services: All
 ) -> Response:
     """Change the priority of a task, or force its start."""
-    return _task(await tasks.prioritise(caller, task_id, body.priority, body.force))
+    return _task(await services.tasks.prioritise(caller, task_id, body.priority, body.force))
 
 
 @router.post("/tasks/{task_id}/cancel", response_model=schemas.TaskOut, tags=["tasks"])
-async def cancel(task_id: TaskId, caller: Operator, tasks: Service) -> Response:
+async def cancel(task_id: TaskId, caller: Operator, services: All) -> Response:
     """End a task; nothing of it is left."""
-    return _task(await tasks.cancel(caller, task_id))
+    return _task(await services.tasks.cancel(caller, task_id))
 
 
 @router.post("/tasks/{task_id}/pause", response_model=schemas.TaskOut, tags=["tasks"])
-async def pause(task_id: TaskId, caller: Operator, tasks: Service) -> Response:
+async def pause(task_id: TaskId, caller: Operator, services: All) -> Response:
     """Stop a task until it is resumed."""
-    return _task(await tasks.pause(caller, task_id))
+    return _task(await services.tasks.pause(caller, task_id))
 
 
 @router.post("/tasks/{task_id}/resume", response_model=schemas.TaskOut, tags=["tasks"])
-async def resume(task_id: TaskId, caller: Operator, tasks: Service) -> Response:
+async def resume(task_id: TaskId, caller: Operator, services: All) -> Response:
     """Let a paused task go on."""
-    return _task(await tasks.resume(caller, task_id))
+    return _task(await services.tasks.resume(caller, task_id))
 
 
 @router.post("/tasks/{task_id}/retry", response_model=schemas.TaskOut, tags=["tasks"])
-async def retry(task_id: TaskId, caller: Operator, tasks: Service) -> Response:
+async def retry(task_id: TaskId, caller: Operator, services: All) -> Response:
     """Try the failed stage of a task again."""
-    return _task(await tasks.retry(caller, task_id))
+    return _task(await services.tasks.retry(caller, task_id))
 
 
 @router.post("/tasks/{task_id}/select", response_model=schemas.TaskOut, tags=["tasks"])
 async def select(
-    task_id: TaskId, body: schemas.SelectIn, caller: Operator, tasks: Service
+    task_id: TaskId, body: schemas.SelectIn, caller: Operator, services: All
 ) -> Response:
     """Choose the files of a task that awaits it."""
-    return _task(await tasks.select(caller, task_id, body.files))
+    return _task(await services.tasks.select(caller, task_id, body.files))
 
 
 @router.delete("/tasks/{task_id}", status_code=204, tags=["tasks"])
-async def delete(task_id: TaskId, caller: Operator, tasks: Service) -> Response:
+async def delete(task_id: TaskId, caller: Operator, services: All) -> Response:
     """Forget a finished task; what it delivered, and its receipt, stay."""
-    await tasks.delete(caller, task_id)
+    await services.tasks.delete(caller, task_id)
     return Response(status_code=204)
 
 
 @router.get("/receipts", response_model=list[schemas.ReceiptOut], tags=["receipts"])
 async def receipts(
     caller: Admin,
-    tasks: Service,
+    services: All,
     source: Annotated[str | None, Query(max_length=4096)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:
     """The newest receipts."""
-    found = await tasks.receipts(caller, source, limit)
-    return _json([render.receipt_(receipt) for receipt in found])
+    found = await services.tasks.receipts(caller, source, limit)
+    return reply([render.receipt_(receipt) for receipt in found])
 
 
 @router.get("/tokens", response_model=list[schemas.TokenOut], tags=["tokens"])
-async def list_tokens(caller: Admin, tokens: TokenService) -> Response:
+async def list_tokens(caller: Admin, services: All) -> Response:
     """Every token, without its secret."""
-    return _json([_token(token) for token in await tokens.list()])
+    return reply([_token(token) for token in await services.tokens.list()])
 
 
 @router.post("/tokens", status_code=201, response_model=schemas.NewTokenOut, tags=["tokens"])
-async def create_token(body: schemas.TokenIn, caller: Admin, tokens: TokenService) -> Response:
+async def create_token(body: schemas.TokenIn, caller: Admin, services: All) -> Response:
     """Make a token; its secret is in this answer and nowhere else."""
-    secret, token = await tokens.create(
+    secret, token = await services.tokens.create(
         body.name, Scope[body.scope.upper()], user=body.user, lifetime=body.lifetime
     )
-    return _json({**_token(token), "secret": secret}, 201)
+    return reply({**_token(token), "secret": secret}, 201)
 
 
 @router.delete("/tokens/{token_id}", status_code=204, tags=["tokens"])
-async def revoke_token(token_id: TaskId, caller: Admin, tokens: TokenService) -> Response:
+async def revoke_token(token_id: TaskId, caller: Admin, services: All) -> Response:
     """End a token."""
-    await tokens.revoke(token_id)
+    await services.tokens.revoke(token_id)
     return Response(status_code=204)
 
 

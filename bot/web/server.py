@@ -25,7 +25,7 @@ from bot.errors import (
     RequestError,
     Unauthenticated,
 )
-from bot.services import Caller, Tasks, Tokens
+from bot.services import Caller, Services
 from bot.services import Scope as TokenScope
 from bot.web import render, rest, schemas
 from bot.web.auth import needs
@@ -45,7 +45,7 @@ MAX_BODY = 64 * 1024 * 1024
 _PROBLEM = "application/problem+json"
 
 
-def build(tasks: Tasks, tokens: Tokens, *, ready: Callable[[], str | None]) -> FastAPI:
+def build(services: Services, *, ready: Callable[[], str | None]) -> FastAPI:
     """The application over those services. ``ready`` says why it takes no work, or None."""
     app = FastAPI(
         title="mltb",
@@ -55,7 +55,7 @@ def build(tasks: Tasks, tokens: Tokens, *, ready: Callable[[], str | None]) -> F
         redoc_url=None,
         openapi_url="/api/v3/openapi.json",
     )
-    app.state.tasks, app.state.tokens, app.state.ready = tasks, tokens, ready
+    app.state.services, app.state.ready = services, ready
     app.include_router(rest.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     _add_errors(app)
@@ -91,7 +91,7 @@ def _add_metrics(app: FastAPI) -> None:
 
         registry = CollectorRegistry()
         gauge = Gauge("mltb_tasks", "Tasks by state.", ["state"], registry=registry)
-        for state, count in (await app.state.tasks.count(caller)).items():
+        for state, count in (await app.state.services.tasks.count(caller)).items():
             gauge.labels(str(state)).set(count)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

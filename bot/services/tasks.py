@@ -1,16 +1,10 @@
-"""The use cases. Every door (REST, chat, command line) parses, calls one of these, renders.
-
-``Caller`` says who asks: a caller without the scope ``admin`` sees and moves own tasks only.
-"""
+"""Everything that can be done with tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import secrets
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any
 
 import msgspec
@@ -18,7 +12,7 @@ import msgspec
 from bot.cache import Cache
 from bot.domain import events
 from bot.domain.ids import IdSource
-from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore, Token, TokenStore
+from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore
 from bot.domain.task import (
     FINAL,
     Progress,
@@ -31,55 +25,24 @@ from bot.domain.task import (
 from bot.errors import (
     Conflict,
     Duplicate,
-    Forbidden,
     InternalFailure,
     InvalidInput,
     MltbError,
     NotFound,
     QuotaReached,
     TooMany,
-    Unauthenticated,
     Unavailable,
 )
+from bot.services.callers import Caller, Scope
 from bot.transfers.books import mark_of
 from bot.transfers.debris import Debris
 from bot.transfers.planner import Planner, check_local_name, describe
 from bot.transfers.runner import Runner
 from bot.transfers.scheduler import Scheduler
 
-_PREFIX = "mltb_"
 _DAY = 86400.0
 _PLAN_TTL = 60.0  # seconds that a plan is good for
-_TOKEN_MEMORY = 5.0  # seconds for which a revoked token may still be let in
 MAX_SUBMISSIONS = 10_000
-
-
-class Scope(IntEnum):
-    """How far a token reaches; each includes those below."""
-
-    VIEW = 1
-    OPERATE = 2
-    ADMIN = 3
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who asks."""
-
-    user: str
-    scope: Scope
-    token_id: str | None = None
-
-    def require(self, scope: Scope) -> None:
-        """Forbidden where the token does not reach that far."""
-        if self.scope < scope:
-            raise Forbidden(
-                f"this needs the scope {scope.name.lower()}",
-                hint=f"the token has the scope {self.scope.name.lower()}",
-            )
-
-
-#: The command line on the machine of the service, without a service running.
-OWNER = Caller("admin", Scope.ADMIN)
 
 
 class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -386,64 +349,3 @@ class Tasks:
         if caller.scope is Scope.ADMIN:
             return query
         return msgspec.structs.replace(query, user=caller.user)
-
-
-class Tokens:
-    """Access tokens: made here, stored as digests only."""
-
-    def __init__(self, store: TokenStore, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-        self._known: dict[bytes, tuple[float, Token]] = {}
-        self._new_id = IdSource()
-
-    async def create(
-        self,
-        name: str,
-        scope: Scope,
-        *,
-        user: str = "admin",
-        lifetime: float | None = None,
-    ) -> tuple[str, Token]:
-        """A new secret, shown this once, and its token. ``lifetime`` in seconds."""
-        now = self._clock.now()
-        secret = _PREFIX + secrets.token_urlsafe(32)
-        expires = None if lifetime is None else now + lifetime
-        token = Token(self._new_id(), name, scope.name.lower(), user, now, expires)
-        await self._store.add_token(token, _digest(secret))
-        return secret, token
-
-    async def list(self) -> Sequence[Token]:
-        """Every token, without its secret."""
-        return await self._store.list_tokens()
-
-    async def revoke(self, token_id: str) -> None:
-        """End a token; NotFound where there is none."""
-        if not await self._store.delete_token(token_id):
-            raise NotFound(f"there is no token {token_id!r}", hint="mltb token list shows them")
-        self._known.clear()
-
-    async def authenticate(self, secret: str | None) -> Caller:
-        """Who holds that secret; Unauthenticated where nobody does any more."""
-        if not secret or not secret.startswith(_PREFIX) or len(secret) > 200:
-            raise Unauthenticated(
-                "no valid token came with the request",
-                hint="send Authorization: Bearer TOKEN; mltb token create makes one",
-            )
-        digest, now = _digest(secret), self._clock.now()
-        known = self._known.get(digest)
-        if known is None or now - known[0] > _TOKEN_MEMORY:
-            token = await self._store.find_token(digest)
-            if token is None:
-                self._known.pop(digest, None)
-                raise Unauthenticated("the token is unknown", hint="it was revoked, or mistyped")
-            self._known[digest] = known = (now, token)
-            await self._store.touch_token(token.id, now)
-        token = known[1]
-        if token.expires_at is not None and token.expires_at <= now:
-            raise Unauthenticated("the token is expired", hint="mltb token create makes a new one")
-        return Caller(token.user, Scope[token.scope.upper()], token.id)
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,9 @@
+"""The only wiring: builds every part from the settings, and closes them in reverse.
+
+``engines`` and ``transfers`` make what moves files, ``operations`` what watches over it, and
+``service`` starts and stops them in order.
+"""
+
+from bot.app.service import App, database_url, opened_store, running
+
+__all__ = ["App", "database_url", "opened_store", "running"]

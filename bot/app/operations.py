@@ -1,0 +1,22 @@
+"""What watches over the service, built from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bot.app.parts import Base, Transfers
+from bot.domain import events
+from bot.services import Services, Tasks, Tokens
+
+
+@asynccontextmanager
+async def opened_operations(
+    base: Base, transfers: Transfers, tasks: Tasks, tokens: Tokens
+) -> AsyncIterator[Services]:
+    """Everything that watches, listening to the events; and all services together."""
+    base.hub.publish(events.ServiceStarted(base.clock.now()))
+    try:
+        yield Services(tasks=tasks, tokens=tokens)
+    finally:
+        base.hub.publish(events.ServiceStopping(base.clock.now()))

@@ -1,0 +1,114 @@
+"""The service: its parts in the order in which they start, and stop in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from bot.app.engines import build_engines
+from bot.app.operations import opened_operations
+from bot.app.parts import Base, SystemClock, Transfers
+from bot.app.transfers import build_transfers
+from bot.cache import open_cache
+from bot.config import Settings
+from bot.domain.events import EventHub
+from bot.lock import InstanceLock
+from bot.services import Services, Tasks, Tokens
+from bot.store.repository import Store, open_store
+from bot.web import server
+
+_CACHE = 32 * 1024 * 1024  # bytes of the memory cache
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The parts that doors need. Made by ``running``."""
+
+    settings: Settings
+    transfers: Transfers
+    services: Services
+
+    def web(self) -> FastAPI:
+        """The ASGI application of this service."""
+        scheduler = self.transfers.scheduler
+        return server.build(
+            self.services,
+            ready=lambda: None if scheduler.open else "starting or stopping",
+        )
+
+
+def database_url(settings: Settings) -> str:
+    """Where the store is: DATABASE_URL, else SQLite in DATA_DIR."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{settings.data_dir / 'mltb.db'}"
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store alone, for what needs no service."""
+    _private(settings.data_dir)
+    store = await open_store(database_url(settings))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, restore: bool = True) -> AsyncIterator[App]:
+    """Every part, started; stopped in reverse at the end, so that the next start goes on.
+
+    ``restore`` queues what a crash or a stop left; without it those tasks are known but wait.
+    ConfigError where another process works in the same DATA_DIR.
+    """
+    async with AsyncExitStack() as stack:
+        base = await _opened_base(settings, stack)
+        transfers = build_transfers(base)
+        tasks = Tasks(
+            store=base.store,
+            planner=transfers.planner,
+            scheduler=transfers.scheduler,
+            runner=transfers.runner,
+            debris=transfers.debris,
+            cache=base.cache,
+            hub=base.hub,
+            clock=base.clock,
+            default_destination=str(settings.download_dir),
+            max_queued_per_user=settings.max_queued_per_user,
+            daily_bytes=settings.user_daily_bytes,
+        )
+        tokens = Tokens(base.store, base.clock)
+        # They hear of every event, so they start before tasks and stop after them.
+        services = await stack.enter_async_context(
+            opened_operations(base, transfers, tasks, tokens)
+        )
+        stack.push_async_callback(transfers.scheduler.stop)
+        await transfers.scheduler.start(run_restored=restore)
+        if restore:
+            transfers.janitor.start()
+            stack.push_async_callback(transfers.janitor.stop)
+        transfers.governor.start()
+        stack.push_async_callback(transfers.governor.stop)
+        yield App(settings, transfers, services)
+
+
+async def _opened_base(settings: Settings, stack: AsyncExitStack) -> Base:
+    _private(settings.data_dir)
+    settings.download_dir.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(InstanceLock(settings.data_dir))
+    store = await stack.enter_async_context(opened_store(settings))
+    redis = settings.redis_url.get_secret_value() if settings.redis_url else None
+    cache = await open_cache(redis, prefix="mltb_", max_bytes=_CACHE)
+    stack.push_async_callback(cache.close)
+    engines = await build_engines(settings, stack)
+    return Base(settings, store, cache, engines, EventHub(), SystemClock())
+
+
+def _private(directory: Path) -> None:
+    """Make a directory that only this user can enter."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)

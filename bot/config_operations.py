@@ -1,0 +1,22 @@
+"""The settings of what watches over the service: logs, metrics, alerts, backups.
+
+Declared here, read in ``bot/app`` like those in ``config``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from bot.config_types import AnyCase
+
+
+class OperationsSettings(BaseSettings):
+    """The part of ``Settings`` that is about operations."""
+
+    # Logs
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
+        "info", description="The least level of the log lines that are written."
+    )

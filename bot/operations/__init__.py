@@ -1,0 +1,1 @@
+"""What watches over the service: logs, metrics, profiler, alerts, backups, integrity."""

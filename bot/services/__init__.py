@@ -1,0 +1,33 @@
+"""The use cases. Every door (REST, chat, command line) parses, calls one of these, renders.
+
+``Caller`` says who asks: a caller without the scope ``admin`` sees and moves own tasks only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.services.callers import OWNER, Caller, Scope
+from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
+from bot.services.tokens import Tokens
+
+__all__ = [
+    "MAX_SUBMISSIONS",
+    "OWNER",
+    "Caller",
+    "Scope",
+    "Services",
+    "Submission",
+    "Submitted",
+    "TaskView",
+    "Tasks",
+    "Tokens",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All of them, as a door gets them."""
+
+    tasks: Tasks
+    tokens: Tokens

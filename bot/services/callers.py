@@ -1,0 +1,37 @@
+"""Who asks, and how far their token reaches."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from bot.errors import Forbidden
+
+
+class Scope(IntEnum):
+    """How far a token reaches; each includes those below."""
+
+    VIEW = 1
+    OPERATE = 2
+    ADMIN = 3
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks."""
+
+    user: str
+    scope: Scope
+    token_id: str | None = None
+
+    def require(self, scope: Scope) -> None:
+        """Forbidden where the token does not reach that far."""
+        if self.scope < scope:
+            raise Forbidden(
+                f"this needs the scope {scope.name.lower()}",
+                hint=f"the token has the scope {self.scope.name.lower()}",
+            )
+
+
+#: The command line on the machine of the service, without a service running.
+OWNER = Caller("admin", Scope.ADMIN)

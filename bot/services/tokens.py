@@ -1,0 +1,76 @@
+"""Access tokens: made here, stored as digests only."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+from bot.domain.ids import IdSource
+from bot.domain.ports import Clock, Token, TokenStore
+from bot.errors import NotFound, Unauthenticated
+from bot.services.callers import Caller, Scope
+
+_PREFIX = "mltb_"
+_TOKEN_MEMORY = 5.0  # seconds for which a revoked token may still be let in
+
+
+class Tokens:
+    """Access tokens: made here, stored as digests only."""
+
+    def __init__(self, store: TokenStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._known: dict[bytes, tuple[float, Token]] = {}
+        self._new_id = IdSource()
+
+    async def create(
+        self,
+        name: str,
+        scope: Scope,
+        *,
+        user: str = "admin",
+        lifetime: float | None = None,
+    ) -> tuple[str, Token]:
+        """A new secret, shown this once, and its token. ``lifetime`` in seconds."""
+        now = self._clock.now()
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        expires = None if lifetime is None else now + lifetime
+        token = Token(self._new_id(), name, scope.name.lower(), user, now, expires)
+        await self._store.add_token(token, _digest(secret))
+        return secret, token
+
+    async def list(self) -> Sequence[Token]:
+        """Every token, without its secret."""
+        return await self._store.list_tokens()
+
+    async def revoke(self, token_id: str) -> None:
+        """End a token; NotFound where there is none."""
+        if not await self._store.delete_token(token_id):
+            raise NotFound(f"there is no token {token_id!r}", hint="mltb token list shows them")
+        self._known.clear()
+
+    async def authenticate(self, secret: str | None) -> Caller:
+        """Who holds that secret; Unauthenticated where nobody does any more."""
+        if not secret or not secret.startswith(_PREFIX) or len(secret) > 200:
+            raise Unauthenticated(
+                "no valid token came with the request",
+                hint="send Authorization: Bearer TOKEN; mltb token create makes one",
+            )
+        digest, now = _digest(secret), self._clock.now()
+        known = self._known.get(digest)
+        if known is None or now - known[0] > _TOKEN_MEMORY:
+            token = await self._store.find_token(digest)
+            if token is None:
+                self._known.pop(digest, None)
+                raise Unauthenticated("the token is unknown", hint="it was revoked, or mistyped")
+            self._known[digest] = known = (now, token)
+            await self._store.touch_token(token.id, now)
+        token = known[1]
+        if token.expires_at is not None and token.expires_at <= now:
+            raise Unauthenticated("the token is expired", hint="mltb token create makes a new one")
+        return Caller(token.user, Scope[token.scope.upper()], token.id)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,66 @@
+"""What the routes have in common: who asks, which services, how an answer is shaped."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+
+from bot.services import Caller, Scope, Services
+from bot.web import schemas
+from bot.web.auth import needs
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "model": schemas.ProblemOut,
+        "description": text,
+        "content": {"application/problem+json": {}},
+    }
+    for status, text in (
+        (400, "The request is malformed."),
+        (401, "No valid token."),
+        (403, "The token, or a policy, does not allow it."),
+        (404, "There is no such thing."),
+        (409, "It does not fit the present state."),
+        (413, "The body is too large."),
+        (422, "A value is wrong."),
+        (429, "A limit is reached."),
+        (500, "A fault of the service."),
+        (502, "The source could not be asked."),
+        (503, "The service does not take work."),
+        (507, "There is no room."),
+    )
+}
+
+
+def new_router(area: str = "") -> APIRouter:
+    """A router for the paths under ``/api/v3`` and ``area``, such as ``/backups``."""
+    return APIRouter(prefix=f"/api/v3{area}", responses=ERRORS)
+
+
+Viewer = Annotated[Caller, Depends(needs(Scope.VIEW))]
+Operator = Annotated[Caller, Depends(needs(Scope.OPERATE))]
+Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
+TaskId = Annotated[str, Path(pattern="^[0-9a-z]{1,32}$", description="The id of a task.")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="A repetition with the same key gives the tasks of the first call.",
+    ),
+]
+
+
+def reply(content: object, status: int = 200) -> Response:
+    """The JSON of ``content``."""
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+All = Annotated[Services, Depends(_services)]
