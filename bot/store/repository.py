@@ -73,13 +73,12 @@ class Store:
     def __init__(self, database: Backend) -> None:
         #: For the parts of the store that have a module of their own.
         self.database = database
-        self._database = database
         self._journal = Journal(database.save)
 
     async def close(self) -> None:
         """Store what waits, then let go of the database."""
         await self._journal.close()
-        await self._database.close()
+        await self.database.close()
 
     # Tasks
 
@@ -110,7 +109,7 @@ class Store:
             if number % _CHUNK == _CHUNK - 1:
                 await asyncio.sleep(0)
         try:
-            await self._database.insert(tasks, values)
+            await self.database.insert(tasks, values)
         except AlreadyThere as error:
             await self._refuse(list(positions), error)
 
@@ -153,7 +152,7 @@ class Store:
 
         InvalidInput where sort, limit, text or cursor are not what they can be.
         """
-        found = await self._database.read(await pages.page_query(query, self._database))
+        found = await self.database.read(await pages.page_query(query, self.database))
         items = [rows.task_of(row) for row in found[: query.limit]]
         more = len(found) > query.limit
         return TaskPage(items, pages.cursor_after(found[query.limit - 1], query) if more else None)
@@ -166,7 +165,7 @@ class Store:
             every = [state.value for state in TaskState]
             query = query.where(tasks.c.state.in_(every), tasks.c.user == user)
         counts = dict.fromkeys(TaskState, 0)
-        for row in await self._database.read(query):
+        for row in await self.database.read(query):
             counts[TaskState(row["state"])] = row["n"]
         return counts
 
@@ -185,7 +184,7 @@ class Store:
             .where(*conditions)
             .order_by(tasks.c.created_at, tasks.c.seq)
         )
-        return [rows.task_of(row) for row in await self._database.read(query)]
+        return [rows.task_of(row) for row in await self.database.read(query)]
 
     async def delete(self, task_ids: Sequence[str]) -> int:
         """Forget those of the tasks that are finished (receipts stay); how many there were."""
@@ -194,7 +193,7 @@ class Store:
             sa.delete(tasks).where(tasks.c.id.in_(task_ids[start : start + _CHUNK]), final)
             for start in range(0, len(task_ids), _CHUNK)
         ]
-        return await self._database.write(*statements) if statements else 0
+        return await self.database.write(*statements) if statements else 0
 
     # Receipts
 
@@ -205,14 +204,14 @@ class Store:
             query = query.where(
                 receipts.c.source_key == rows.source_key(source), receipts.c.source == source
             )
-        found = await self._database.read(query.limit(limit))
+        found = await self.database.read(query.limit(limit))
         return [rows.receipt_of(row) for row in found]
 
     async def usage(self, user: str, since: float) -> int:
         """The bytes that ``user`` had delivered since then (UNIX seconds)."""
         total = sa.func.coalesce(sa.func.sum(receipts.c.size), 0).label("total")
         query = sa.select(total).where(receipts.c.user == user, receipts.c.finished_at >= since)
-        found = await self._database.read(query)
+        found = await self.database.read(query)
         return int(found[0]["total"])
 
     # Tokens
@@ -230,25 +229,25 @@ class Store:
             "digest": digest,
         }
         try:
-            await self._database.insert(tokens, [values])
+            await self.database.insert(tokens, [values])
         except AlreadyThere as error:
             raise Duplicate(f"a token {token.id} exists already") from error
 
     async def find_token(self, digest: bytes) -> Token | None:
         """The token whose secret has that digest, or None."""
-        found = await self._database.read(sa.select(tokens).where(tokens.c.digest == digest))
+        found = await self.database.read(sa.select(tokens).where(tokens.c.digest == digest))
         return rows.token_of(found[0]) if found else None
 
     async def list_tokens(self) -> Sequence[Token]:
         """All of them, oldest first."""
         query = sa.select(tokens).order_by(tokens.c.created_at, tokens.c.id)
-        return [rows.token_of(row) for row in await self._database.read(query)]
+        return [rows.token_of(row) for row in await self.database.read(query)]
 
     async def delete_token(self, token_id: str) -> bool:
         """Whether there was one to remove."""
-        return await self._database.write(sa.delete(tokens).where(tokens.c.id == token_id)) > 0
+        return await self.database.write(sa.delete(tokens).where(tokens.c.id == token_id)) > 0
 
     async def touch_token(self, token_id: str, at: float) -> None:
         """Remember when it was used last."""
         used = sa.update(tokens).where(tokens.c.id == token_id).values(last_used_at=at)
-        await self._database.write(used)
+        await self.database.write(used)
