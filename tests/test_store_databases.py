@@ -122,7 +122,7 @@ async def test_nobody_else_can_read_a_new_database(store: Store, path: Path) -> 
 
 async def test_a_commit_waits_for_the_disk(store: Store, path: Path) -> None:
     # Of the connection that writes: each has its own setting, and only this one is of interest.
-    writer = store._database._connection  # type: ignore[attr-defined]
+    writer = store.database._connection  # type: ignore[attr-defined]
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert writer.execute("PRAGMA foreign_keys").fetchone() == (1,)
@@ -174,7 +174,7 @@ async def test_another_program_that_holds_the_lock_is_waited_for_then_reported(
 async def test_a_full_disk_fails_those_who_wait_and_nobody_after(store: Store) -> None:
     task, other = new_task(1), new_task(2)
     await store.add([task, other])
-    writer = store._database._connection  # type: ignore[attr-defined]
+    writer = store.database._connection  # type: ignore[attr-defined]
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     # What SQLite says when the file may not grow is what it says when the disk is full.
     writer.execute(f"PRAGMA max_page_count = {pages + 1}")
@@ -250,7 +250,7 @@ async def _plan(store: Store, path: Path, query: TaskQuery) -> list[str]:
 
     from bot.store.pages import page_query
 
-    statement = await page_query(query, store._database)
+    statement = await page_query(query, store.database)
     compiled = statement.compile(
         dialect=dialect(),
         compile_kwargs={"render_postcompile": True},
