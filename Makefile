@@ -112,7 +112,7 @@ $(VENV)/.uv: $(VENV)/.home requirements-uv.lock
 define install
 @if [ -x $(BIN)/uv ] && ! $(BIN)/python -m pip config list 2>/dev/null | \
 	grep -qE '[.](index-url|no-index|proxy|client-cert|trusted-host|keyring-provider)=' && \
-	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode \
+	$(BIN)/uv pip install --quiet --system-certs --require-hashes --compile-bytecode \
 		--python $(BIN)/python --requirement $(1); then :; \
 else \
 	echo "Installing with pip; this takes a little longer"; \
