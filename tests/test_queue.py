@@ -51,6 +51,11 @@ def taken(made: Queue, now: float = 0.0) -> str:
     return "".join(found)
 
 
+def ready(made: Queue) -> tuple[int, float | None]:
+    """How many could run, and since when."""
+    return made.ready, made.ready_since
+
+
 class Model(RuleBasedStateMachine):
     """The queue beside lists that are searched from end to end."""
 
@@ -104,6 +109,7 @@ class Model(RuleBasedStateMachine):
             assert found.order == min(each.order for each in forced)
         else:
             self._is_fair(found, ready)
+        assert self.queue.ready == len(ready) - (found is not None)
         if found is not None:
             assert self.waiting.pop(found.id) == found
             self.running[found.id] = found
@@ -149,6 +155,22 @@ TestModel.settings = settings(max_examples=150, stateful_step_count=40, deadline
 
 def test_one_user_is_served_first_come_first_served() -> None:
     assert taken(queue(entry("c"), entry("a"), entry("b"))) == "abc"
+
+
+def test_it_knows_since_when_the_first_could_have_run() -> None:
+    made = queue(entry("a"), entry("b"), entry("c", not_before=9), entry("d"), most=1)
+    assert made.ready_since is None
+    assert taken(made, now=5) == "a"
+    assert ready(made) == (2, 5)
+    made.put(entry("b", priority=1))  # It has waited all the same.
+    assert taken(made, now=10) == ""
+    assert ready(made) == (3, 5)
+    made.put(entry("b", not_before=20))
+    made.discard("d")
+    assert ready(made) == (1, 10)
+    made.release("a")
+    assert taken(made, now=11) == "c"
+    assert ready(made) == (0, None)
 
 
 def test_a_higher_priority_goes_first_whoever_it_is() -> None:

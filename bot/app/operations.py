@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from bot.app.operations_metrics import opened_readings
 from bot.app.parts import Base, Transfers
 from bot.domain import events
-from bot.services import Services, Tasks, Tokens
+from bot.services import Metrics, Services, Tasks, Tokens
 
 
 @asynccontextmanager
@@ -15,8 +16,10 @@ async def opened_operations(
     base: Base, transfers: Transfers, tasks: Tasks, tokens: Tokens
 ) -> AsyncIterator[Services]:
     """Everything that watches, listening to the events; and all services together."""
-    base.hub.publish(events.ServiceStarted(base.clock.now()))
-    try:
-        yield Services(tasks=tasks, tokens=tokens)
-    finally:
-        base.hub.publish(events.ServiceStopping(base.clock.now()))
+    async with AsyncExitStack() as stack:
+        readings = await stack.enter_async_context(opened_readings(base, transfers))
+        base.hub.publish(events.ServiceStarted(base.clock.now()))
+        try:
+            yield Services(tasks=tasks, tokens=tokens, metrics=Metrics(readings))
+        finally:
+            base.hub.publish(events.ServiceStopping(base.clock.now()))

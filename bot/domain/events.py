@@ -9,7 +9,7 @@ from typing import Self
 
 import msgspec
 
-from bot.domain.task import TaskState
+from bot.domain.task import StageKind, TaskState
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True):
@@ -40,36 +40,53 @@ class TaskPlanned(TaskEvent, frozen=True, tag="task.planned", omit_defaults=True
     size: int | None
 
 
-class TaskMoved(TaskEvent, frozen=True, tag="task.moved"):
-    """A task went from one state to another."""
+class TaskMoved(TaskEvent, frozen=True, tag="task.moved", omit_defaults=True):
+    """A task went from one state to another. ``engine`` is None before it is planned."""
 
     before: TaskState
     after: TaskState
+    engine: str | None = None
 
 
-class StageStarted(TaskEvent, frozen=True, tag="stage.started"):
-    """A stage began; ``attempt`` counts from 1."""
+class StageStarted(TaskEvent, frozen=True, tag="stage.started", omit_defaults=True):
+    """A stage began; ``attempt`` counts from 1.
+
+    ``phase`` is its kind and ``worker`` the engine or step that does it; ``fetcher`` is the engine
+    whose bytes it hands on as they arrive. ``resumed`` says that it goes on from what an earlier
+    try left.
+    """
 
     stage: str
     attempt: int
+    phase: StageKind | None = None
+    worker: str = ""
+    fetcher: str | None = None
+    resumed: bool = False
 
 
-class StageFinished(TaskEvent, frozen=True, tag="stage.finished"):
-    """A stage ended well after ``seconds``."""
+class StageFinished(TaskEvent, frozen=True, tag="stage.finished", omit_defaults=True):
+    """A stage ended well after ``seconds``; ``phase`` and ``worker`` as in ``StageStarted``."""
 
     stage: str
     seconds: float
     size: int
+    phase: StageKind | None = None
+    worker: str = ""
 
 
 class StageFailed(TaskEvent, frozen=True, tag="stage.failed", omit_defaults=True):
-    """A stage failed; ``retry_at`` is None when it will not be tried again by itself."""
+    """A stage failed; ``retry_at`` is None when it will not be tried again by itself.
+
+    ``phase`` and ``worker`` as in ``StageStarted``; ``phase`` is None where planning failed.
+    """
 
     stage: str
     code: str
     message: str
     attempt: int
     retry_at: float | None
+    phase: StageKind | None = None
+    worker: str = ""
 
 
 class TaskDone(TaskEvent, frozen=True, tag="task.done", omit_defaults=True):

@@ -49,6 +49,7 @@ class Queue:
         self._heaps: dict[str, list[tuple[int, str, int, str]]] = {}
         self._later: list[tuple[float, int, str]] = []
         self._forced: list[tuple[str, int, str]] = []
+        self._ripe: dict[str, float] = {}
         self._stamps = count()
         self._active: dict[str, str] = {}
         self._active_by_user: Counter[str] = Counter()
@@ -65,6 +66,16 @@ class Queue:
         """How many tasks run."""
         return len(self._active)
 
+    @property
+    def ready(self) -> int:
+        """How many of the waiting ones wait for nothing but a place."""
+        return len(self._ripe)
+
+    @property
+    def ready_since(self) -> float | None:
+        """The time at which the first of those got ready; None where there is none."""
+        return next(iter(self._ripe.values()), None)
+
     def put(self, entry: Entry) -> None:
         """Add a waiting task, or replace what was known of it.
 
@@ -72,11 +83,14 @@ class Queue:
         """
         stamp = next(self._stamps)
         self._entries[entry.id] = (stamp, entry)
+        if entry.not_before > self._ripe.get(entry.id, entry.not_before):
+            del self._ripe[entry.id]
         if entry.id not in self._active:
             heapq.heappush(self._later, (entry.not_before, stamp, entry.id))
 
     def discard(self, task_id: str) -> bool:
         """Take a waiting task out; whether it was there."""
+        self._ripe.pop(task_id, None)
         return self._entries.pop(task_id, None) is not None
 
     def take(self, now: float) -> Entry | None:
@@ -87,7 +101,7 @@ class Queue:
         entry = self._next_forced() or self._next_fair()
         if entry is None:
             return None
-        del self._entries[entry.id]
+        del self._entries[entry.id], self._ripe[entry.id]
         self._active[entry.id] = entry.user
         self._active_by_user[entry.user] += 1
         self._served[entry.user] = next(self._stamps)
@@ -123,6 +137,7 @@ class Queue:
             entry = self._current(stamp, task_id)
             if entry is None:
                 continue
+            self._ripe.setdefault(task_id, now)
             if entry.force:
                 heapq.heappush(self._forced, (entry.order, stamp, task_id))
             else:

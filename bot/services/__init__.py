@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.callers import OWNER, Caller, Scope
+from bot.services.metrics import Metrics
 from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
 from bot.services.tokens import Tokens
 
@@ -15,6 +16,7 @@ __all__ = [
     "MAX_SUBMISSIONS",
     "OWNER",
     "Caller",
+    "Metrics",
     "Scope",
     "Services",
     "Submission",
@@ -31,3 +33,4 @@ class Services:
 
     tasks: Tasks
     tokens: Tokens
+    metrics: Metrics

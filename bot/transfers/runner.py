@@ -43,7 +43,7 @@ from bot.domain.task import (
 )
 from bot.engines.registry import Engines
 from bot.errors import Corrupt, InternalFailure, NoSpace, QuotaReached
-from bot.transfers import files
+from bot.transfers import files, telling
 from bot.transfers.jobs import deliver_job, fetch_job, keeps, position, source_stage, stage_of
 from bot.transfers.planner import REMOTE_COPY, STREAMED, Planner
 from bot.transfers.space import DiskLedger
@@ -175,23 +175,14 @@ class Runner:
         stage.state = StageState.RUNNING
         stage.started_at = stage.started_at or self._clock.now()
         self._move_soon(task, STATE_OF_STAGE[stage.kind])
-        self._hub.publish(
-            events.StageStarted(
-                self._clock.now(), task.id, task.user, stage.label, stage.attempt + 1
-            )
-        )
+        self._hub.publish(telling.started(task, stage, self._clock.now()))
         try:
             await self._dispatch(task, stage)
         finally:
             stage.seconds += self._clock.monotonic() - started
         stage.state = StageState.DONE
         stage.finished_at = self._clock.now()
-        size = sum(file.size for file in stage.files)
-        self._hub.publish(
-            events.StageFinished(
-                self._clock.now(), task.id, task.user, stage.label, stage.seconds, size
-            )
-        )
+        self._hub.publish(telling.finished(task, stage, stage.finished_at))
 
     async def _dispatch(self, task: Task, stage: Stage) -> None:
         if stage.kind is StageKind.FETCH:
@@ -314,7 +305,7 @@ class Runner:
         for name in ended.__struct_fields__:
             setattr(task, name, getattr(ended, name))
         now, receipt = self._clock.now(), ended.receipt
-        self._hub.publish(self._moved(task, before))
+        self._hub.publish(telling.moved(task, before, now))
         self._hub.publish(
             events.TaskDone(now, task.id, task.user, receipt.path, receipt.size, receipt.sha256)
         )
@@ -367,9 +358,6 @@ class Runner:
     async def _save(self, task: Task) -> None:
         await self._store.save(task)
 
-    def _moved(self, task: Task, before: TaskState) -> events.TaskMoved:
-        return events.TaskMoved(self._clock.now(), task.id, task.user, before, task.state)
-
     def _move_soon(self, task: Task, state: TaskState) -> None:
         """Move, and store that without waiting: a crash before it is stored only means that the
         restart finds an earlier state, from which the same work goes on.
@@ -378,7 +366,7 @@ class Runner:
         if before is state:
             return
         task.move(state, at=self._clock.now())
-        moved = self._moved(task, before)
+        moved = telling.moved(task, before, self._clock.now())
 
         async def store() -> None:
             await self._store.save(task)

@@ -40,6 +40,7 @@ from bot.errors import (
     Unavailable,
     Unsupported,
 )
+from bot.transfers import telling
 from bot.transfers.books import Books
 from bot.transfers.debris import Debris
 from bot.transfers.runner import Runner, WaitForRoom, WaitForSelection
@@ -75,7 +76,7 @@ class Scheduler:
         disk_wait: float,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._queue = queue
+        self.queue = queue  # what waits, for others to look at
         self._runner = runner
         self._store = store
         self._hub = hub
@@ -227,7 +228,7 @@ class Scheduler:
         await self._store.save(task)
         if task.state in WAITING and task_id not in self._turns:
             entry = self._entry(task, 0.0 if force else task.start_at or 0.0)
-            self._queue.put(entry)
+            self.queue.put(entry)
             self._fill()
         return task
 
@@ -258,7 +259,7 @@ class Scheduler:
             if turn.task is not None and turn.task.state is state:
                 return turn.task
         task = await self._idle(task_id)
-        self._queue.discard(task_id)
+        self.queue.discard(task_id)
         await self._moved_to(task, state)
         return task
 
@@ -267,7 +268,7 @@ class Scheduler:
     def _wait(self, task: Task, not_before: float = 0.0) -> None:
         keep = len(self._waiting) < _MEMORY
         self._waiting[task.id] = task if keep else None
-        self._queue.put(self._entry(task, not_before))
+        self.queue.put(self._entry(task, not_before))
 
     def _entry(self, task: Task, not_before: float) -> Entry:
         return Entry(task.id, task.user, task.priority, task.id, not_before, task.force)
@@ -276,12 +277,12 @@ class Scheduler:
         """Start everything that may start now, and set the timer for what may start later."""
         if not self._open:
             return
-        while (entry := self._queue.take(self._clock.now())) is not None:
+        while (entry := self.queue.take(self._clock.now())) is not None:
             turn = _Turn(self._waiting.pop(entry.id, None))
             self._turns[entry.id] = turn
             turn.handle = asyncio.ensure_future(self._turn(entry.id, turn))
             turn.handle.add_done_callback(partial(self._after, entry.id, turn))
-        due = self._queue.due()
+        due = self.queue.due()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -300,7 +301,7 @@ class Scheduler:
         except asyncio.CancelledError:
             if turn.intent is None or task.state in FINAL:
                 raise  # The service stops, and the store has what the next start needs.
-            self._queue.discard(task_id)
+            self.queue.discard(task_id)
             await self._moved_to(task, turn.intent)
 
     def _after(self, task_id: str, turn: _Turn, handle: asyncio.Task[None]) -> None:
@@ -308,7 +309,7 @@ class Scheduler:
         step runs no line of its own.
         """
         self._turns.pop(task_id, None)
-        self._queue.release(task_id)
+        self.queue.release(task_id)
         if not handle.cancelled() and handle.exception() is not None:
             log.error("task %s could not be stored", task_id, exc_info=handle.exception())
         self._fill()
@@ -340,9 +341,7 @@ class Scheduler:
         before = task.state
         task.move(state, at=self._clock.now())
         await self._store.save(task)
-        self._hub.publish(
-            events.TaskMoved(self._clock.now(), task.id, task.user, before, task.state)
-        )
+        self._hub.publish(telling.moved(task, before, task.updated_at))
 
     async def _wait_for_room(self, task: Task, wait: WaitForRoom) -> None:
         now = self._clock.now()
@@ -374,18 +373,7 @@ class Scheduler:
         delay = self._retry.delay(error, attempt, self._jitter())
         retry_at = None if delay is None else now + delay
         await self._moved_to(task, TaskState.FAILED if delay is None else TaskState.RETRYING)
-        self._hub.publish(
-            events.StageFailed(
-                now,
-                task.id,
-                task.user,
-                label,
-                error.code,
-                error.message,
-                attempt,
-                retry_at,
-            )
-        )
+        self._hub.publish(telling.failed(task, stage, error, now, retry_at))
         if retry_at is not None:
             self._wait(task, not_before=retry_at)
 

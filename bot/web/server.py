@@ -27,7 +27,7 @@ from bot.errors import (
 )
 from bot.services import Caller, Services
 from bot.services import Scope as TokenScope
-from bot.web import render, rest, schemas
+from bot.web import render, rest, rest_metrics, schemas
 from bot.web.auth import needs
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ def build(services: Services, *, ready: Callable[[], str | None]) -> FastAPI:
         openapi_url="/api/v3/openapi.json",
     )
     app.state.services, app.state.ready = services, ready
-    app.include_router(rest.router)
+    for part in (rest, rest_metrics):
+        app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     _add_errors(app)
     _add_health(app)
