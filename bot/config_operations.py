@@ -20,3 +20,10 @@ class OperationsSettings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
         "info", description="The least level of the log lines that are written."
     )
+
+    # Metrics
+    enable_advanced_metrics: bool = Field(
+        True,
+        description="Count by engine, stage, error, route and more for /metrics, and export what "
+        "is counted. Without it /metrics shows the stored tasks and the readings alone.",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.app.operations_metrics import opened_readings
+from bot.app.operations_metrics import opened_numbers
 from bot.domain import events
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed, SourceNotFound
@@ -22,8 +22,8 @@ from tests.test_rest import web
 @asynccontextmanager
 async def watched(rigged: Rig) -> AsyncIterator[Readings]:
     """The readings of a rig."""
-    async with opened_readings(rigged.base, rigged.transfers) as readings:
-        yield readings
+    async with opened_numbers(rigged.base, rigged.transfers) as numbers:
+        yield numbers.readings
 
 
 def test_names_are_declared_once_and_say_what_they_are() -> None:
@@ -64,7 +64,7 @@ def test_a_source_with_a_fault_hides_no_other_and_is_told_once(
 async def test_every_reading_of_this_part_is_known_at_once(tmp_path: Path) -> None:
     async with rig(tmp_path) as rigged, watched(rigged) as readings:
         await rigged.cache.get("nothing")
-        others = {"websocket_clients", "alerts_firing", "last_backup_age_seconds"}
+        others = {"alerts_firing", "last_backup_age_seconds"}
         sample = readings.sample()
         assert set(sample) == {reading.name for reading in READINGS} - others
         assert sample["process_memory_bytes"] > 1_000_000
@@ -118,6 +118,15 @@ async def test_the_event_loop_tells_how_late_it_wakes(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert readings.sample()["event_loop_lag_seconds"] == pytest.approx(0.5)
+
+
+async def test_clients_are_counted_while_they_are_there(tmp_path: Path) -> None:
+    async with rig(tmp_path) as rigged, watched(rigged) as readings:
+        for client in ("a", "b"):
+            rigged.hub.publish(events.ClientConnected(0.0, client))
+        for _ in range(2):
+            rigged.hub.publish(events.ClientLeft(0.0, "a"))
+        assert readings.sample()["websocket_clients"] == 1
 
 
 async def test_nothing_is_heard_after_the_end(tmp_path: Path) -> None:

@@ -98,19 +98,6 @@ async def test_health_needs_no_token(tmp_path: Path) -> None:
         assert (await it.call("GET", "/readyz", scope=None))[:2] == (503, {"status": "stops"})
 
 
-async def test_metrics_count_tasks_for_those_with_a_token(tmp_path: Path) -> None:
-    async with web(tmp_path) as it:
-        await it.rig.until(await it.rig.submit())
-        assert (await it.call("GET", "/metrics", scope=None))[0] == 401
-        status, text, headers = await it.call("GET", "/metrics", scope="view")
-        assert status == 200
-        assert headers["content-type"].startswith("text/plain")
-        lines = (await it.call("GET", "/metrics"))[1].decode().splitlines()
-        assert 'mltb_tasks{state="done"} 1.0' in lines
-        assert 'mltb_tasks{state="failed"} 0.0' in lines
-        assert text
-
-
 async def test_every_other_route_needs_one(tmp_path: Path) -> None:
     async with web(tmp_path) as it:
         checked = 0

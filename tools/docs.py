@@ -19,6 +19,8 @@ from bot import errors
 from bot.cli import main as command
 from bot.config import Settings, shown
 from bot.config_sources import Declared
+from bot.operations.metrics_declared import DECLARED, of_reading
+from bot.operations.readings import READINGS
 from bot.services import Services
 from bot.web import server
 
@@ -33,6 +35,7 @@ def pages() -> Mapping[str, str]:
         "commands.md": _commands(),
         "errors.md": _errors(),
         "rest.md": _rest(),
+        "metrics.md": _metrics(),
         "openapi.json": json.dumps(_openapi(), indent=1, sort_keys=True) + "\n",
     }
 
@@ -207,6 +210,31 @@ def _rest() -> str:
         for method, operation in methods.items():
             text = _cell(str(operation.get("description", ""))).replace("``", "`")
             lines.append(f"| `{method.upper()} {path}` | {text} |\n")
+    return "".join(lines)
+
+
+def _metrics() -> str:
+    lines = [
+        "# Metrics\n\n",
+        _NOTE,
+        (
+            "`GET /metrics` shows them to Prometheus, with a token of the scope `view`, as\n"
+            "OpenMetrics where the `Accept` header asks for it, else in the older text format.\n"
+            "Counters begin at 0 with each start. The values of labels come from lists that the\n"
+            "service knows; what is in no list counts as `other`, and nothing that a user wrote\n"
+            "is ever a label. How to scrape and export them: [monitoring.md](monitoring.md).\n\n"
+        ),
+        "## For Prometheus\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    ]
+    for each in (*DECLARED, *(of_reading(each) for each in READINGS if not each.total)):
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        lines.append(f"| `{each.name}` | {each.kind} | {labels} | {_cell(each.help)} |\n")
+    lines += [
+        "\n## Readings\n\n",
+        "`GET /api/v3/metrics/current` answers with these; alerts and the history take them by\n",
+        "the same names.\n\n| reading | unit | meaning |\n|---|---|---|\n",
+    ]
+    lines += [f"| `{each.name}` | {each.unit} | {_cell(each.help)} |\n" for each in READINGS]
     return "".join(lines)
 
 

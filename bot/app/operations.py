@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bot.app.operations_metrics import opened_readings
+from bot.app.operations_metrics import opened_numbers
 from bot.app.parts import Base, Transfers
 from bot.domain import events
 from bot.services import Metrics, Services, Tasks, Tokens
@@ -17,9 +17,13 @@ async def opened_operations(
 ) -> AsyncIterator[Services]:
     """Everything that watches, listening to the events; and all services together."""
     async with AsyncExitStack() as stack:
-        readings = await stack.enter_async_context(opened_readings(base, transfers))
+        numbers = await stack.enter_async_context(opened_numbers(base, transfers))
         base.hub.publish(events.ServiceStarted(base.clock.now()))
         try:
-            yield Services(tasks=tasks, tokens=tokens, metrics=Metrics(readings))
+            yield Services(
+                tasks=tasks,
+                tokens=tokens,
+                metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
+            )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

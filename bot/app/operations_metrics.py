@@ -3,38 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import CollectorRegistry
 
 from bot.app.parts import Base, Transfers
+from bot.domain.events import Listener
+from bot.domain.task import StageKind
 from bot.operations.machine import Machine
+from bot.operations.metrics import Metrics, Workers
+from bot.operations.metrics_pulled import Page, Pull, TaskCensus
 from bot.operations.readings import Readings
 from bot.operations.tally import Tally
 from bot.operations.traffic import Traffic
+from bot.store.census import census
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What other parts need of this one. ``metrics`` is None without ENABLE_ADVANCED_METRICS."""
+
+    readings: Readings
+    page: Page
+    metrics: Metrics | None
 
 
 @asynccontextmanager
-async def opened_readings(base: Base, transfers: Transfers) -> AsyncIterator[Readings]:
-    """What this part can tell; other parts provide what only they know."""
-    readings, tally, traffic = Readings(), Tally(base.clock), Traffic(base.engines)
-    machine = Machine(
-        base.clock,
-        downloads=base.settings.download_dir,
-        data=base.settings.data_dir,
-        each_second=traffic.look,
+async def opened_numbers(base: Base, transfers: Transfers) -> AsyncIterator[Numbers]:
+    """Readings and metrics that follow what happens until the end."""
+    async with AsyncExitStack() as stack:
+
+        def listen(listener: Listener) -> None:
+            stack.callback(base.hub.listen(listener))
+
+        readings, tally, traffic = Readings(), Tally(base.clock), Traffic(base.engines)
+        listen(tally.hear)
+        listen(traffic.hear)
+        machine = Machine(
+            base.clock,
+            downloads=base.settings.download_dir,
+            data=base.settings.data_dir,
+            each_second=traffic.look,
+        )
+        await machine.start()
+        stack.push_async_callback(machine.stop)
+        for figures in (tally.figures, traffic.figures, machine.figures):
+            readings.provide_many(figures)
+        readings.provide_many(partial(_queue, base, transfers))
+        readings.provide("cache_hit_ratio", partial(_hit_ratio, base))
+        registry, metrics = CollectorRegistry(), None
+        workers = _workers(base, transfers)
+        counted = TaskCensus(partial(census, base.store.database), workers.engines, base.clock)
+        registry.register(counted)
+        pull = Pull(base.clock, readings=readings, traffic=traffic, cache=base.cache.stats)
+        registry.register(pull)
+        if base.settings.enable_advanced_metrics:
+            metrics = Metrics(registry, workers)
+            listen(metrics.hear)
+        yield Numbers(readings, Page(registry, counted), metrics)
+
+
+def _workers(base: Base, transfers: Transfers) -> Workers:
+    able = {engine.name: engine.capabilities for engine in base.engines}
+    fetching = tuple(name for name, can in able.items() if can.fetches)
+    delivering = tuple(name for name, can in able.items() if can.delivers)
+    return Workers(
+        tuple(able),
+        {
+            StageKind.FETCH: fetching,
+            StageKind.STEP: transfers.planner.step_names,
+            StageKind.DELIVER: delivering,
+            StageKind.VERIFY: delivering,
+            StageKind.SEED: tuple(name for name, can in able.items() if can.seeds),
+        },
     )
-    readings.provide_many(tally.figures)
-    readings.provide_many(traffic.figures)
-    readings.provide_many(machine.figures)
-    readings.provide_many(lambda: _queue(base, transfers))
-    readings.provide("cache_hit_ratio", lambda: _hit_ratio(base))
-    deaf = base.hub.listen(tally.hear), base.hub.listen(traffic.hear)
-    await machine.start()
-    try:
-        yield readings
-    finally:
-        await machine.stop()
-        for end in deaf:
-            end()
 
 
 def _queue(base: Base, transfers: Transfers) -> Mapping[str, float]:

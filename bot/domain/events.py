@@ -32,6 +32,12 @@ class TaskSubmitted(TaskEvent, frozen=True, tag="task.submitted"):
     destination: str
 
 
+class TaskStarted(TaskEvent, frozen=True, tag="task.started"):
+    """A task got one of the places, after ``waited`` seconds for which it could have run."""
+
+    waited: float
+
+
 class TaskPlanned(TaskEvent, frozen=True, tag="task.planned", omit_defaults=True):
     """The plan of a task is known."""
 
@@ -147,6 +153,53 @@ class IntegrityChecked(Event, frozen=True, tag="integrity.checked"):
     check: str
     files: int
     wrong: int
+
+
+class OperationExecuted(Event, frozen=True, tag="operation.executed"):
+    """A GraphQL operation was answered.
+
+    ``operation`` is ``query``, ``mutation`` or ``subscription``; ``outcome`` is ``ok``, ``error``
+    or ``refused`` (by a limit, before it ran).
+    """
+
+    operation: str
+    outcome: str
+    seconds: float
+
+
+class PluginCalled(Event, frozen=True, tag="plugin.called"):
+    """A plugin was asked for something; ``outcome`` is ``ok``, ``error`` or ``timeout``."""
+
+    plugin: str
+    hook: str
+    outcome: str
+    seconds: float
+
+
+class PluginKilled(Event, frozen=True, tag="plugin.killed"):
+    """The process of a plugin was ended by force, for ``reason``."""
+
+    plugin: str
+    reason: str
+
+
+class PluginCrashed(Event, frozen=True, tag="plugin.crashed"):
+    """The process of a plugin ended by itself with an error."""
+
+    plugin: str
+    message: str
+
+
+class ClientConnected(Event, frozen=True, tag="client.connected"):
+    """A WebSocket client came; ``client`` tells it from the others."""
+
+    client: str
+
+
+class ClientLeft(Event, frozen=True, tag="client.left"):
+    """A WebSocket client is gone."""
+
+    client: str
 
 
 Listener = Callable[[Event], None]

@@ -51,7 +51,7 @@ class Queue:
         self._forced: list[tuple[str, int, str]] = []
         self._ripe: dict[str, float] = {}
         self._stamps = count()
-        self._active: dict[str, str] = {}
+        self._active: dict[str, tuple[str, float]] = {}
         self._active_by_user: Counter[str] = Counter()
         self._served: dict[str, int] = {}
 
@@ -75,6 +75,10 @@ class Queue:
     def ready_since(self) -> float | None:
         """The time at which the first of those got ready; None where there is none."""
         return next(iter(self._ripe.values()), None)
+
+    def waited(self, task_id: str) -> float:
+        """For how long (seconds) a running task had been ready before it was taken."""
+        return self._active[task_id][1]
 
     def put(self, entry: Entry) -> None:
         """Add a waiting task, or replace what was known of it.
@@ -101,15 +105,15 @@ class Queue:
         entry = self._next_forced() or self._next_fair()
         if entry is None:
             return None
-        del self._entries[entry.id], self._ripe[entry.id]
-        self._active[entry.id] = entry.user
+        del self._entries[entry.id]
+        self._active[entry.id] = entry.user, max(0.0, now - self._ripe.pop(entry.id))
         self._active_by_user[entry.user] += 1
         self._served[entry.user] = next(self._stamps)
         return entry
 
     def release(self, task_id: str) -> None:
         """The task does not run any more."""
-        user = self._active.pop(task_id, None)
+        user, _ = self._active.pop(task_id, (None, 0.0))
         if user is None:
             return
         if task_id in self._entries:

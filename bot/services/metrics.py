@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from bot.operations.metrics import Metrics as Counted
+from bot.operations.metrics_pulled import Page
 from bot.operations.readings import Reading, Readings
 from bot.services.callers import Caller, Scope
 
 
 class Metrics:
-    """What can be asked about the service in numbers."""
+    """What can be asked about the service in numbers; ``counted`` is where requests are counted."""
 
-    def __init__(self, readings: Readings) -> None:
+    def __init__(self, readings: Readings, page: Page, counted: Counted | None) -> None:
         self._readings = readings
+        self._page = page
+        self._counted = counted
 
     def current(self, caller: Caller) -> Sequence[tuple[Reading, float | None]]:
         """Every declared reading and its value; None where it is not known at present."""
         caller.require(Scope.VIEW)
         values = self._readings.sample()
         return [(reading, values.get(reading.name)) for reading in self._readings.declared]
+
+    async def page(self, caller: Caller, accept: str) -> tuple[bytes, str]:
+        """All metrics for Prometheus, and their media type; ``accept`` chooses the format."""
+        caller.require(Scope.VIEW)
+        return await self._page.render(accept)
+
+    def expect(self, routes: Iterable[tuple[str, str]]) -> None:
+        """The routes (their templates) and methods that a door answers."""
+        if self._counted is not None:
+            self._counted.expect(routes)
+
+    def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
+        """A door has answered a request; ``route`` is the template of its path, if it has one."""
+        if self._counted is not None:
+            self._counted.answered(route, method, status, seconds)

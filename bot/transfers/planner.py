@@ -51,6 +51,11 @@ class Planner:
         self._stream_max_size = stream_max_size
         self._seeds_by_default = seeds_by_default
 
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """The steps there are, by name."""
+        return tuple(self._steps)
+
     def check(
         self, source: str, destination: str, options: TaskOptions, steps: list[StepSpec]
     ) -> list[StepSpec]:

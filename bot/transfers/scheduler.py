@@ -296,6 +296,8 @@ class Scheduler:
 
     async def _turn(self, task_id: str, turn: _Turn) -> None:
         task = turn.task = turn.task or await self._stored(task_id)
+        waited = self.queue.waited(task_id)
+        self._hub.publish(events.TaskStarted(self._clock.now(), task.id, task.user, waited))
         try:
             await self._attempt(task)
         except asyncio.CancelledError:

@@ -29,6 +29,7 @@ from bot.services import Caller, Services
 from bot.services import Scope as TokenScope
 from bot.web import render, rest, rest_metrics, schemas
 from bot.web.auth import needs
+from bot.web.counting import CountRequests
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def build(services: Services, *, ready: Callable[[], str | None]) -> FastAPI:
     for part in (rest, rest_metrics):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
+    app.add_middleware(CountRequests)
     _add_errors(app)
     _add_health(app)
     _add_metrics(app)
@@ -86,15 +88,13 @@ def _add_health(app: FastAPI) -> None:
 
 def _add_metrics(app: FastAPI) -> None:
     @app.get("/metrics", response_class=PlainTextResponse, tags=["health"])
-    async def metrics(caller: Annotated[Caller, Depends(needs(TokenScope.VIEW))]) -> Response:
-        """Tasks by state, for Prometheus (its text format)."""
-        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-
-        registry = CollectorRegistry()
-        gauge = Gauge("mltb_tasks", "Tasks by state.", ["state"], registry=registry)
-        for state, count in (await app.state.services.tasks.count(caller)).items():
-            gauge.labels(str(state)).set(count)
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(
+        request: Request, caller: Annotated[Caller, Depends(needs(TokenScope.VIEW))]
+    ) -> Response:
+        """Everything that is counted, for Prometheus: OpenMetrics, or its older text format."""
+        found: Services = request.app.state.services
+        text, media = await found.metrics.page(caller, request.headers.get("Accept", ""))
+        return Response(text, media_type=media)
 
 
 def _add_page(app: FastAPI) -> None:

@@ -1,0 +1,187 @@
+"""Prometheus metrics in a registry of their own, counted from the events of the service.
+
+Everything that can be known in advance is there with 0 from the start, so that the first failure
+of a kind is an increase that a query can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from bot import errors
+from bot.domain import events
+from bot.domain.task import FINAL, StageKind
+from bot.operations import metrics_declared as declared
+from bot.operations.metrics_declared import OTHER, UNPLANNED, Declared
+
+_KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
+_PLAN = "plan"
+_STAGES = (_PLAN, *map(str, StageKind))
+_SEVERITIES = ("critical", "high", "medium", "low")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_OPERATIONS = ("query", "mutation", "subscription")
+_OPERATION_OUTCOMES = ("ok", "error", "refused")
+_PLUGIN_OUTCOMES = ("ok", "error", "timeout")
+#: How many plugins have a label of their own; those that come later are ``other``.
+_MAX_PLUGINS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The names that may be labels: the engines, and who does which kind of stage."""
+
+    engines: tuple[str, ...]
+    stages: Mapping[StageKind, tuple[str, ...]]
+
+
+class Metrics:
+    """The metrics that are counted, in ``registry``; give it every event."""
+
+    def __init__(self, registry: CollectorRegistry, workers: Workers) -> None:
+        self._registry = registry
+        self._workers = workers
+        self._plugins: set[str] = set()
+        self._finished = self._family(
+            declared.TASKS_FINISHED, sorted(FINAL), (*workers.engines, UNPLANNED)
+        )
+        self._wait = self._family(declared.TASK_WAIT)
+        self._stage_seconds = self._family(declared.STAGE_SECONDS)
+        for kind, names in workers.stages.items():
+            for name in names:
+                self._stage_seconds.labels(str(kind), name)
+        self._codes = tuple(sorted(_codes(errors.TransferError)))
+        self._failures = self._family(declared.STAGE_FAILURES, _STAGES, self._codes)
+        self._retries = self._family(declared.STAGE_RETRIES, _STAGES)
+        self._operations = self._family(declared.OPERATIONS, _OPERATIONS, _OPERATION_OUTCOMES)
+        self._operation_seconds = self._family(declared.OPERATION_SECONDS, _OPERATIONS)
+        self._plugin_calls = self._family(declared.PLUGIN_CALLS)
+        self._plugin_seconds = self._family(declared.PLUGIN_SECONDS)
+        self._plugin_kills = self._family(declared.PLUGIN_KILLS)
+        self._plugin_crashes = self._family(declared.PLUGIN_CRASHES)
+        self._alerts = self._family(declared.ALERTS, _SEVERITIES)
+        self._backups = self._family(declared.BACKUPS, ("ok", "failed"))
+        self._backup_seconds = self._family(declared.BACKUP_SECONDS)
+        self._backup_size = self._family(declared.BACKUP_SIZE)
+        self._requests = self._family(declared.REQUESTS)
+        self._request_seconds = self._family(declared.REQUEST_SECONDS)
+        self._handlers: Mapping[type, Callable[[Any], None]] = {
+            events.TaskMoved: self._moved,
+            events.TaskStarted: self._started,
+            events.StageFinished: self._stage_finished,
+            events.StageFailed: self._stage_failed,
+            events.OperationExecuted: self._operated,
+            events.PluginCalled: self._called,
+            events.PluginKilled: partial(self._ended, self._plugin_kills),
+            events.PluginCrashed: partial(self._ended, self._plugin_crashes),
+            events.AlertRaised: self._alerted,
+            events.BackupMade: self._backed_up,
+            events.BackupFailed: lambda _: self._backups.labels("failed").inc(),
+        }
+
+    def _family(self, what: Declared, *values: Iterable[str]) -> Any:
+        """The metric, with every combination of the label values that are given."""
+        options = {"buckets": what.buckets} if what.buckets else {}
+        made = _KINDS[what.kind](
+            what.name, what.help, what.labels, registry=self._registry, **options
+        )
+        for labels in product(*values) if values else ():
+            made.labels(*map(str, labels))
+        return made
+
+    def hear(self, event: events.Event) -> None:
+        """An event of the service."""
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
+        """An HTTP request was answered; ``route`` is the template of its path, if it has one."""
+        where = route or OTHER
+        self._requests.labels(where, _known(method, _METHODS), _class(status)).inc()
+        self._request_seconds.labels(where).observe(seconds)
+
+    def expect(self, routes: Iterable[tuple[str, str]]) -> None:
+        """The routes and methods that there are, so that their labels are there too."""
+        for route, method in routes:
+            for status in ("2xx", "4xx", "5xx"):
+                self._requests.labels(route, method, status)
+            self._request_seconds.labels(route)
+
+    # What the events say
+
+    def _moved(self, event: events.TaskMoved) -> None:
+        if event.after in FINAL:
+            engine = UNPLANNED if event.engine is None else self._engine(event.engine)
+            self._finished.labels(event.after.value, engine).inc()
+
+    def _started(self, event: events.TaskStarted) -> None:
+        self._wait.observe(event.waited)
+
+    def _stage_finished(self, event: events.StageFinished) -> None:
+        if event.phase is not None:
+            worker = _known(event.worker, self._workers.stages.get(event.phase, ()))
+            self._stage_seconds.labels(event.phase.value, worker).observe(event.seconds)
+
+    def _stage_failed(self, event: events.StageFailed) -> None:
+        stage = _PLAN if event.phase is None else event.phase.value
+        self._failures.labels(stage, _known(event.code, self._codes)).inc()
+        if event.retry_at is not None:
+            self._retries.labels(stage).inc()
+
+    def _operated(self, event: events.OperationExecuted) -> None:
+        operation = _known(event.operation, _OPERATIONS)
+        self._operations.labels(operation, _known(event.outcome, _OPERATION_OUTCOMES)).inc()
+        self._operation_seconds.labels(operation).observe(event.seconds)
+
+    def _called(self, event: events.PluginCalled) -> None:
+        plugin = self._plugin(event.plugin)
+        self._plugin_calls.labels(plugin, _known(event.outcome, _PLUGIN_OUTCOMES)).inc()
+        self._plugin_seconds.labels(plugin).inc(max(0.0, event.seconds))
+
+    def _ended(self, metric: Counter, event: events.PluginKilled | events.PluginCrashed) -> None:
+        metric.labels(self._plugin(event.plugin)).inc()
+
+    def _alerted(self, event: events.AlertRaised) -> None:
+        self._alerts.labels(_known(event.severity, _SEVERITIES)).inc()
+
+    def _backed_up(self, event: events.BackupMade) -> None:
+        self._backups.labels("ok").inc()
+        self._backup_seconds.observe(event.seconds)
+        self._backup_size.set(event.size)
+
+    def _engine(self, name: str) -> str:
+        return _known(name, self._workers.engines)
+
+    def _plugin(self, name: str) -> str:
+        """The label of a plugin; what it can count is there from its first mention on."""
+        if name in self._plugins:
+            return name
+        if len(self._plugins) >= _MAX_PLUGINS:
+            return OTHER
+        self._plugins.add(name)
+        for outcome in _PLUGIN_OUTCOMES:
+            self._plugin_calls.labels(name, outcome)
+        for metric in (self._plugin_seconds, self._plugin_kills, self._plugin_crashes):
+            metric.labels(name)
+        return name
+
+
+def _known(value: str, allowed: Iterable[str]) -> str:
+    """A label from a list that is known, or ``other``."""
+    return value if value in allowed else OTHER
+
+
+def _class(status: int) -> str:
+    return _known(f"{status // 100}xx", _STATUSES)
+
+
+def _codes(kind: type[errors.TransferError]) -> set[str]:
+    below = (_codes(each) for each in kind.__subclasses__())
+    return {kind.code}.union(*below)

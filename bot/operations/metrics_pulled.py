@@ -1,0 +1,133 @@
+"""The metrics that are asked for when somebody looks: what others know already."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import cast
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+from bot.cache import CacheStats
+from bot.domain.ports import Clock
+from bot.domain.task import TaskState
+from bot.operations import metrics_declared as declared
+from bot.operations.metrics_declared import OTHER, UNPLANNED, Declared
+from bot.operations.readings import Readings
+from bot.operations.traffic import Traffic
+
+#: Counts the stored tasks by state and engine.
+Census = Callable[[], Awaitable[Mapping[tuple[TaskState, str | None], int]]]
+#: For how many times as long as it took the census is good.
+_GOOD_FOR = 20.0
+
+
+class TaskCensus:
+    """The stored tasks by state and engine, counted no more often than is cheap."""
+
+    def __init__(self, census: Census, engines: tuple[str, ...], clock: Clock) -> None:
+        self._census = census
+        self._engines = engines
+        self._clock = clock
+        self._counts: Mapping[tuple[str, str], int] = {}
+        self._good_until: float | None = None
+
+    async def refresh(self) -> None:
+        """Count again, unless that was done a moment ago."""
+        began = self._clock.monotonic()
+        if self._good_until is not None and began < self._good_until:
+            return
+        counts: Counter[tuple[str, str]] = Counter(
+            {(str(state), name): 0 for state in TaskState for name in (*self._engines, UNPLANNED)}
+        )
+        for (state, engine), count in (await self._census()).items():
+            name = UNPLANNED if engine is None else engine if engine in self._engines else OTHER
+            counts[str(state), name] += count
+        ended = self._clock.monotonic()
+        self._counts, self._good_until = counts, ended + (ended - began) * _GOOD_FOR
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client wants it."""
+        family = _family(declared.TASKS)
+        for labels, count in self._counts.items():
+            family.add_metric(labels, count)
+        yield family
+
+
+class Pull:
+    """Readings, bytes and the cache, at the moment somebody looks."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        readings: Readings,
+        traffic: Traffic,
+        cache: Callable[[], CacheStats],
+    ) -> None:
+        self._clock = clock
+        self._known = readings
+        self._moved = traffic
+        self._asked = cache
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client wants it."""
+        yield from self._traffic()
+        yield from self._cache()
+        yield from self._readings()
+
+    def _traffic(self) -> Iterator[Metric]:
+        families = {"in": _family(declared.RECEIVED), "out": _family(declared.SENT)}
+        for (direction, engine), count in self._moved.totals().items():
+            families[direction].add_metric((engine,), count)
+        yield from families.values()
+
+    def _cache(self) -> Iterator[Metric]:
+        stats = self._asked()
+        requests, evictions = _family(declared.CACHE_REQUESTS), _family(declared.CACHE_EVICTIONS)
+        requests.add_metric(("hit",), stats.hits)
+        requests.add_metric(("miss",), stats.misses)
+        evictions.add_metric((), stats.evictions)
+        yield from (requests, evictions)
+
+    def _readings(self) -> Iterator[Metric]:
+        readings = self._known
+        values = readings.sample()
+        for reading in readings.declared:
+            if not reading.total and reading.name in values:
+                family = _family(declared.of_reading(reading))
+                family.add_metric((), values[reading.name])
+                yield family
+        if "last_backup_age_seconds" in values:
+            family = _family(declared.BACKUP_TIME)
+            family.add_metric((), self._clock.now() - values["last_backup_age_seconds"])
+            yield family
+
+
+class Page:
+    """What Prometheus reads: everything in a registry."""
+
+    def __init__(self, registry: CollectorRegistry, census: TaskCensus) -> None:
+        self._registry = registry
+        self._census = census
+
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """The text and its media type: OpenMetrics where ``accept`` asks for it."""
+        await self._census.refresh()
+        encode, media = choose_encoder(accept)
+        return encode(cast(CollectorRegistry, self)), media
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric; without the times at which each of its series was made, which would
+        double their number."""
+        for family in self._registry.collect():
+            family.samples = [each for each in family.samples if not each.name.endswith("_created")]
+            yield family
+
+
+def _family(what: Declared) -> CounterMetricFamily | GaugeMetricFamily:
+    if what.kind == "counter":
+        return CounterMetricFamily(what.name, what.help, labels=what.labels)
+    return GaugeMetricFamily(what.name, what.help, labels=what.labels)
