@@ -99,8 +99,12 @@ class DiskLedger:
 
 def _measure(directory: Path) -> tuple[int, int, int]:
     """Device, size and free bytes of the filesystem on which ``directory`` will lie."""
-    while not directory.exists():
-        directory = directory.parent
-    figures = os.statvfs(directory)
-    unit = figures.f_frsize
-    return directory.stat().st_dev, figures.f_blocks * unit, figures.f_bavail * unit
+    while True:
+        try:
+            figures, device = os.statvfs(directory), directory.stat().st_dev
+        except (FileNotFoundError, NotADirectoryError):
+            # Not there yet, or gone this moment with the last task that worked in it.
+            directory = directory.parent
+        else:
+            unit = figures.f_frsize
+            return device, figures.f_blocks * unit, figures.f_bavail * unit
