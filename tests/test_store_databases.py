@@ -246,7 +246,7 @@ async def test_the_unfinished_and_rare_texts_are_found_by_an_index(
 
 
 async def _plan(store: Store, path: Path, query: TaskQuery) -> list[str]:
-    from sqlalchemy.dialects.sqlite.aiosqlite import dialect
+    from sqlalchemy.dialects.sqlite.pysqlite import dialect
 
     from bot.store.pages import page_query
 

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from bot.domain.ports import TaskQuery
 from bot.domain.task import Task, TaskState
-from bot.errors import InvalidInput
+from bot.errors import InternalFailure, InvalidInput
 from bot.store.repository import Store, open_store
+from bot.store.schema import tasks
 from tests.storing import new_task
 
 SORTS = ("created", "updated", "size", "name", "priority")
@@ -129,6 +131,26 @@ async def test_items_of_a_page_are_whole_tasks(store: Store) -> None:
     page = await store.page(TaskQuery(descending=False, sort="created"))
     assert sorted(page.items, key=lambda task: task.id) == everyone
     assert page.cursor is None
+
+
+async def test_a_task_in_memory_is_taken_from_there_without_its_row(store: Store) -> None:
+    everyone = [new_task(number) for number in range(6)]
+    await store.add(everyone)
+    held = {task.id: task for task in everyone[1:5:2]}
+    # What can't be decoded shows that it was not.
+    spoilt = sa.update(tasks).where(tasks.c.id.in_(list(held))).values(body="?")
+    assert await store.database.write(spoilt) == 2
+    query, found = TaskQuery(limit=4, descending=False), []
+    while True:
+        page = await store.page(query, held.get)
+        found += page.items
+        if page.cursor is None:
+            break
+        query = msgspec.structs.replace(query, cursor=page.cursor)
+    assert found == everyone
+    assert all(task is held.get(task.id, task) for task in found)
+    with pytest.raises(InternalFailure, match="can't be read"):
+        await store.page(TaskQuery())
 
 
 async def test_pages_go_on_where_they_were_while_tasks_come_and_go(store: Store) -> None:

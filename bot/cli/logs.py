@@ -7,7 +7,7 @@ import logging
 from bot.config import Settings
 
 #: Libraries whose ordinary lines say nothing to an operator.
-_CHATTY = ("alembic", "uvicorn", "asyncio", "aiosqlite")
+_CHATTY = ("alembic", "uvicorn", "asyncio")
 
 
 def start_logging(settings: Settings, *, at_least: int = logging.DEBUG) -> None:

@@ -274,6 +274,10 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     last_used_at: float | None = None
 
 
+#: The task of an id as it is in memory, None where it is not there.
+LiveTasks = Callable[[str], Task | None]
+
+
 class TaskStore(Protocol):
     """Durable tasks. When ``add`` or ``save`` returns, the change survives ``kill -9``."""
 
@@ -286,8 +290,8 @@ class TaskStore(Protocol):
     async def get(self, task_id: str) -> Task | None:
         """The task, or None."""
 
-    async def page(self, query: TaskQuery) -> TaskPage:
-        """A page of tasks."""
+    async def page(self, query: TaskQuery, live: LiveTasks = ...) -> TaskPage:
+        """A page of tasks; those that ``live`` gives are not read again."""
 
     async def count(self, user: str | None = None) -> dict[TaskState, int]:
         """How many tasks are in each state (every state is a key)."""

@@ -275,11 +275,10 @@ class Tasks:
 
     async def list(self, caller: Caller, query: TaskQuery) -> tuple[TaskPage, dict[str, Progress]]:
         """A page of tasks, and the progress of those on it that run."""
-        page = await self._store.page(self._own(caller, query))
+        page = await self._store.page(self._own(caller, query), self._scheduler.live)
         progress = self._runner.snapshot()
-        items = [self._scheduler.live(task.id) or task for task in page.items]
-        found = {task.id: progress[task.id] for task in items if task.id in progress}
-        return TaskPage(items, page.cursor), found
+        found = {task.id: progress[task.id] for task in page.items if task.id in progress}
+        return page, found
 
     async def count(self, caller: Caller) -> dict[TaskState, int]:
         """How many tasks are in each state."""

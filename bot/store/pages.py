@@ -24,8 +24,8 @@ _MAX_TEXT = 500
 _MAX_CURSOR = 1000
 _LARGEST = 2**63
 
-#: Every column of a task, and those of its receipt as ``task_of`` expects them.
-TASK_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
+# Every column of a task, and those of its receipt.
+_TASK_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     *(column for column in tasks.c if column.name != "search"),
     *(column.label(f"receipt_{column.name}") for column in receipts.c if column.name != "user"),
 )
@@ -43,13 +43,9 @@ class _Place(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 _places = msgspec.json.Decoder(_Place)
 
 
-def with_receipts(source: sa.FromClause) -> sa.FromClause:
-    """``source``, which has the tasks, joined with the receipts that there are."""
-    return source.outerjoin(receipts, receipts.c.task == tasks.c.id)
-
-
 async def page_query(query: TaskQuery, database: Backend) -> sa.Select[Any]:
-    """The rows of a page and one more, so that the caller sees whether another page follows.
+    """The places of a page (``id``, ``seq`` and the sorted column of its tasks, in order) and one
+    more, so that the caller sees whether another page follows.
 
     InvalidInput where the query asks for what there is not.
     """
@@ -75,16 +71,22 @@ async def page_query(query: TaskQuery, database: Backend) -> sa.Select[Any]:
         order = [part.desc() for part in order]
     ids = chosen.order_by(*order).limit(query.limit + 1).subquery("chosen")
     return (
-        sa.select(*TASK_COLUMNS)
-        .select_from(with_receipts(ids.join(tasks, tasks.c.seq == ids.c.seq)))
+        sa.select(tasks.c.id, tasks.c.seq, column)
+        .select_from(ids.join(tasks, tasks.c.seq == ids.c.seq))
         .order_by(*order)
     )
 
 
-def cursor_after(row: Values, query: TaskQuery) -> str:
-    """The cursor of the page that follows the one which ends with ``row``."""
-    place = _Place(query.sort, query.descending, row[SORTS[query.sort]], row["seq"])
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+def rows_query(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The whole rows of the tasks that fit, each with its receipt, as ``task_of`` expects them."""
+    source = tasks.outerjoin(receipts, receipts.c.task == tasks.c.id)
+    return sa.select(*_TASK_COLUMNS).select_from(source).where(*conditions)
+
+
+def cursor_after(place: Values, query: TaskQuery) -> str:
+    """The cursor of the page that follows the one which ends with the task at ``place``."""
+    kept = _Place(query.sort, query.descending, place[SORTS[query.sort]], place["seq"])
+    return base64.urlsafe_b64encode(msgspec.json.encode(kept)).decode().rstrip("=")
 
 
 async def _conditions(

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bot.domain.ports import TaskPage, TaskQuery, Token
+from bot.domain.ports import LiveTasks, TaskPage, TaskQuery, Token
 from bot.domain.task import FINAL, Receipt, Task, TaskState
 from bot.errors import ConfigError, Duplicate, InternalFailure, InvalidInput, MltbError
 from bot.store import pages, rows
@@ -26,6 +26,10 @@ _KNOWN_URLS = "write sqlite:////absolute/file or postgresql://USER:PASSWORD@HOST
 _CHUNK = 500
 #: Characters of what has an index; PostgreSQL takes 2,700 bytes.
 _MAX_KEY = 255
+
+
+def _none_is_live(_task_id: str) -> None:
+    """Who asks the store alone has no tasks in memory."""
 
 
 async def open_store(
@@ -147,13 +151,22 @@ class Store:
         found = await self._tasks(tasks.c.id == task_id)
         return found[0] if found else None
 
-    async def page(self, query: TaskQuery) -> TaskPage:
+    async def page(self, query: TaskQuery, live: LiveTasks = _none_is_live) -> TaskPage:
         """A page of tasks. ``since`` (inclusive) and ``until`` are times of creation.
 
-        InvalidInput where sort, limit, text or cursor are not what they can be.
+        A task that ``live`` has in memory is taken from there: its row is neither read nor
+        decoded. InvalidInput where sort, limit, text or cursor are not what they can be.
         """
         found = await self.database.read(await pages.page_query(query, self.database))
-        items = [rows.task_of(row) for row in found[: query.limit]]
+        ids = [place["id"] for place in found[: query.limit]]
+        known = {task_id: task for task_id in ids if (task := live(task_id)) is not None}
+        stored = [place["seq"] for place in found[: query.limit] if place["id"] not in known]
+        if stored:
+            query_of_rows = pages.rows_query(tasks.c.seq.in_(stored))
+            for row in await self.database.read(query_of_rows):
+                known[row["id"]] = rows.task_of(row)
+        # One that was removed between the two reads is left out.
+        items = [known[task_id] for task_id in ids if task_id in known]
         more = len(found) > query.limit
         return TaskPage(items, pages.cursor_after(found[query.limit - 1], query) if more else None)
 
@@ -178,12 +191,7 @@ class Store:
         return await self._tasks(tasks.c.user == user, tasks.c.key == key)
 
     async def _tasks(self, *conditions: sa.ColumnElement[bool]) -> list[Task]:
-        query = (
-            sa.select(*pages.TASK_COLUMNS)
-            .select_from(pages.with_receipts(tasks))
-            .where(*conditions)
-            .order_by(tasks.c.created_at, tasks.c.seq)
-        )
+        query = pages.rows_query(*conditions).order_by(tasks.c.created_at, tasks.c.seq)
         return [rows.task_of(row) for row in await self.database.read(query)]
 
     async def delete(self, task_ids: Sequence[str]) -> int:

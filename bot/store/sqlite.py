@@ -1,8 +1,9 @@
-"""The store on SQLite: one thread that writes, a few connections that read.
+"""The store on SQLite: one thread that writes, a few that read.
 
 In WAL mode readers see the last commit and wait for nobody; there is one writer at a time anyway.
-So all writes go through one thread, each transaction in one call to it: handing every statement to
-a thread by itself costs several times what SQLite needs for it.
+So all writes go through one thread, each transaction in one call to it, and each query is one call
+to a thread that reads: handing every step of it to a thread by itself costs several times what
+SQLite needs for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bot.errors import ConfigError, InternalFailure, MltbError, Unavailable
 from bot.store import backend, rows
@@ -120,9 +120,9 @@ def _open_writer(path: Path, history: History, busy_timeout: float) -> sqlite3.C
         raise _translated(error, path) from error
 
 
-def _open_readers(path: Path, busy_timeout: float) -> AsyncEngine:
-    engine = create_async_engine(
-        sa.URL.create("sqlite+aiosqlite", database=str(path)),
+def _open_readers(path: Path, busy_timeout: float) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",
         pool_size=_READERS,
         max_overflow=0,
@@ -136,7 +136,7 @@ def _open_readers(path: Path, busy_timeout: float) -> AsyncEngine:
             cursor.execute(pragma)
         cursor.close()
 
-    sa.event.listen(engine.sync_engine, "connect", prepare)
+    sa.event.listen(engine, "connect", prepare)
     return engine
 
 
@@ -148,12 +148,13 @@ class SqliteBackend:
         path: Path,
         thread: ThreadPoolExecutor,
         connection: sqlite3.Connection,
-        reader: AsyncEngine,
+        reader: sa.Engine,
     ) -> None:
         self._path = path
         self._thread = thread
         self._connection = connection
         self._reader = reader
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         # What the unfinished tasks have in their columns; read and written by the thread alone.
         self._known: dict[str, _Known] = {}
         statement = insert(receipts)
@@ -165,7 +166,7 @@ class SqliteBackend:
 
     async def save(self, changes: Sequence[Change]) -> None:
         """Store all of ``changes`` in one transaction, or none."""
-        await self._run(self._save, changes)
+        await self._run(self._thread, self._save, changes)
 
     def _save(self, changes: Sequence[Change]) -> None:
         relied = any(change.id in self._known for change in changes)
@@ -215,7 +216,7 @@ class SqliteBackend:
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany(statement, ([row[name] for name in order] for row in values))
 
-        await self._run(self._transact, work)
+        await self._run(self._thread, self._transact, work)
 
     async def write(self, *statements: sa.UpdateBase) -> int:
         """Execute them in one transaction."""
@@ -230,20 +231,21 @@ class SqliteBackend:
         def work(connection: sqlite3.Connection) -> int:
             return sum(connection.execute(text, values).rowcount for text, values in ready)
 
-        return await self._run(self._transact, work)
+        return await self._run(self._thread, self._transact, work)
 
     async def read(self, query: sa.Select[Any]) -> Sequence[Values]:
         """The rows of a query."""
+        return await self._run(self._readers, self._read, query)
+
+    def _read(self, query: sa.Select[Any]) -> Sequence[Values]:
         try:
-            async with self._reader.connect() as connection:
-                found: Sequence[Values] = (await connection.execute(query)).mappings().all()
+            with self._reader.connect() as connection:
+                found: Sequence[Any] = connection.execute(query).mappings().all()
                 return found
         except sa.exc.DBAPIError as error:
             if not isinstance(error.orig, sqlite3.Error):
                 raise
             raise _translated(error.orig, self._path) from error
-        except sa.exc.TimeoutError as error:
-            raise backend.busy(str(self._path), "too many queries wait") from error
 
     def holds(self, text: str) -> sa.ColumnElement[bool]:
         """The condition that a task has that text."""
@@ -266,22 +268,25 @@ class SqliteBackend:
 
     async def close(self) -> None:
         """End the write under way, then let go of the file."""
-        await self._reader.dispose()
-        closing = self._thread.submit(self._connection.close)
-        await asyncio.wrap_future(closing)
+        await asyncio.wrap_future(self._thread.submit(self._close))
         self._thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        self._readers.shutdown(cancel_futures=True)
+        self._reader.dispose()
+        self._connection.close()
 
     def _compiled(self, statement: sa.Insert, names: list[str]) -> tuple[str, tuple[str, ...]]:
         """The text of an insertion of those columns, and their order in it."""
         compiled = statement.compile(dialect=self._reader.dialect, column_keys=names)
         return str(compiled), tuple(compiled.positiontup or ())
 
-    async def _run(self, call: Callable[[_A], _T], argument: _A) -> _T:
-        """Call it in the thread that writes. A caller that is cancelled leaves nothing half done:
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[[_A], _T], argument: _A) -> _T:
+        """Call it in one of the ``threads``. A caller that is cancelled leaves nothing half done:
         the call is made as a whole, or not at all.
         """
         try:
-            running = self._thread.submit(call, argument)
+            running = threads.submit(call, argument)
         except RuntimeError as error:
             raise Unavailable(f"the database {self._path} is closed") from error
         return await asyncio.wrap_future(running)
