@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ _USERINFO = re.compile(r"(?<=://)([^/@?#]*)@")
 _TORRENT_DATA = "torrent:"
 
 
+@lru_cache(8192)  # The times of a task stay while it is looked at again and again.
 def moment(value: float | None) -> str | None:
     """UNIX seconds as RFC 3339 with milliseconds."""
     if value is None:
