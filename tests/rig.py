@@ -33,6 +33,7 @@ from bot.domain.task import FINAL, FileEntry, Progress, Task, TaskOptions, TaskS
 from bot.engines.local import LocalEngine
 from bot.engines.registry import Engines
 from bot.errors import InternalFailure, TransferError, Unsupported
+from bot.operations.profiler import OperationProfiler
 from bot.services import OWNER, Submission, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.transfers.bandwidth import Governor
@@ -229,6 +230,7 @@ class Rig:
     cache: Cache
     engines: Engines
     transfers: Transfers
+    profiler: OperationProfiler
 
     async def submit(self, name: str = "a", **wanted: Any) -> Task:
         """Submit ``test:NAME`` to the root."""
@@ -255,7 +257,9 @@ class Rig:
         environ = {"DATA_DIR": str(self.root.parent / "data"), "DOWNLOAD_DIR": str(self.root)}
         settings = load(environ, self.root.parent).settings
         settings.data_dir.mkdir(exist_ok=True)
-        return Base(settings, self.store, self.cache, self.engines, self.hub, self.clock)
+        return Base(
+            settings, self.store, self.cache, self.engines, self.hub, self.clock, self.profiler
+        )
 
     async def failed_again(self, task: Task, times: int) -> None:
         """Until a stage of the task has failed so often, and waits."""
@@ -290,10 +294,11 @@ async def rig(
     """A running service over ``directory``; a second one over the same directory is a restart."""
     root = directory / "files"
     root.mkdir(exist_ok=True)
-    store = await open_store(f"sqlite:///{directory / 'rig.db'}")
-    cache = await open_cache(None, prefix="t_", max_bytes=1_000_000)
-    clock, hub, source, upper = (
-        clock or ManualClock(),
+    clock = clock or ManualClock()
+    profiler = OperationProfiler(clock, slow_threshold=1.0)
+    store = await open_store(f"sqlite:///{directory / 'rig.db'}", profiler=profiler)
+    cache = await open_cache(None, prefix="t_", max_bytes=1_000_000, profiler=profiler)
+    hub, source, upper = (
         EventHub(),
         source or ScriptedSource(),
         Upper(),
@@ -309,6 +314,7 @@ async def rig(
         workspace_of=lambda to, task: local.workspace_for(to, task) or root / WORK / task,
         stream_max_size=0,
         seeds_by_default=False,
+        profiler=profiler,
     )
     runner = Runner(
         engines=engines,
@@ -319,6 +325,7 @@ async def rig(
         space=space,
         clock=clock,
         daily_bytes=daily_bytes,
+        profiler=profiler,
     )
     debris = Debris(engines, store, clock, roots=[root], keep_partial=1000.0)
     scheduler = Scheduler(
@@ -371,6 +378,7 @@ async def rig(
                 Janitor(debris, store, clock, keep_finished=1000),
                 Governor(engines, Timetable.parse("", None), clock),
             ),
+            profiler,
         )
     finally:
         await scheduler.stop()

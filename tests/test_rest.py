@@ -77,7 +77,11 @@ async def web(directory: Path) -> AsyncIterator[Web]:
         secrets = {}
         for scope in Scope:
             secrets[scope.name.lower()], _ = await it.tokens.create("test", scope)
-        app = server.build(services, ready=lambda: None if it.scheduler.open else "stops")
+        app = server.build(
+            services,
+            ready=lambda: None if it.scheduler.open else "stops",
+            profiler=it.profiler,
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
         running = uvicorn.Server(config)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from bot.app.operations_metrics import opened_numbers
 from bot.app.parts import Base, Transfers
+from bot.app.profiling import build_profiling
 from bot.domain import events
 from bot.services import Metrics, Services, Tasks, Tokens
 
@@ -24,6 +25,7 @@ async def opened_operations(
                 tasks=tasks,
                 tokens=tokens,
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
+                profiling=build_profiling(base),
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.cache import Cache
 from bot.config import Settings
 from bot.domain.events import EventHub
-from bot.domain.ports import Clock
+from bot.domain.ports import Clock, Profiler
 from bot.engines.registry import Engines
 from bot.store.repository import Store
 from bot.transfers.bandwidth import Governor
@@ -45,6 +45,7 @@ class Base:
     engines: Engines
     hub: EventHub
     clock: Clock
+    profiler: Profiler
 
 
 @dataclass(frozen=True, slots=True)

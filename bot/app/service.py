@@ -12,10 +12,13 @@ from fastapi import FastAPI
 from bot.app.engines import build_engines
 from bot.app.operations import opened_operations
 from bot.app.parts import Base, SystemClock, Transfers
+from bot.app.profiling import build_profiler
 from bot.app.transfers import build_transfers
 from bot.cache import open_cache
 from bot.config import Settings
 from bot.domain.events import EventHub
+from bot.domain.ports import Profiler
+from bot.domain.profiling import UNPROFILED
 from bot.lock import InstanceLock
 from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
@@ -31,6 +34,7 @@ class App:
     settings: Settings
     transfers: Transfers
     services: Services
+    profiler: Profiler
 
     def web(self) -> FastAPI:
         """The ASGI application of this service."""
@@ -38,6 +42,7 @@ class App:
         return server.build(
             self.services,
             ready=lambda: None if scheduler.open else "starting or stopping",
+            profiler=self.profiler,
         )
 
 
@@ -49,10 +54,10 @@ def database_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+async def opened_store(settings: Settings, profiler: Profiler = UNPROFILED) -> AsyncIterator[Store]:
     """The store alone, for what needs no service."""
     _private(settings.data_dir)
-    store = await open_store(database_url(settings))
+    store = await open_store(database_url(settings), profiler=profiler)
     try:
         yield store
     finally:
@@ -94,19 +99,21 @@ async def running(settings: Settings, *, restore: bool = True) -> AsyncIterator[
             stack.push_async_callback(transfers.janitor.stop)
         transfers.governor.start()
         stack.push_async_callback(transfers.governor.stop)
-        yield App(settings, transfers, services)
+        yield App(settings, transfers, services, base.profiler)
 
 
 async def _opened_base(settings: Settings, stack: AsyncExitStack) -> Base:
     _private(settings.data_dir)
     settings.download_dir.mkdir(parents=True, exist_ok=True)
     stack.enter_context(InstanceLock(settings.data_dir))
-    store = await stack.enter_async_context(opened_store(settings))
+    clock = SystemClock()
+    profiler = build_profiler(settings, clock)
+    store = await stack.enter_async_context(opened_store(settings, profiler))
     redis = settings.redis_url.get_secret_value() if settings.redis_url else None
-    cache = await open_cache(redis, prefix="mltb_", max_bytes=_CACHE)
+    cache = await open_cache(redis, prefix="mltb_", max_bytes=_CACHE, profiler=profiler)
     stack.push_async_callback(cache.close)
     engines = await build_engines(settings, stack)
-    return Base(settings, store, cache, engines, EventHub(), SystemClock())
+    return Base(settings, store, cache, engines, EventHub(), clock, profiler)
 
 
 def _private(directory: Path) -> None:

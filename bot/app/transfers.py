@@ -41,6 +41,7 @@ def build_transfers(base: Base) -> Transfers:
         workspace_of=lambda destination, task: _workspace(settings, engines, destination, task),
         stream_max_size=settings.stream_max_size,
         seeds_by_default=bool(settings.torrent_seed_ratio or settings.torrent_seed_time),
+        profiler=base.profiler,
     )
     runner = Runner(
         engines=engines,
@@ -51,6 +52,7 @@ def build_transfers(base: Base) -> Transfers:
         space=space,
         clock=clock,
         daily_bytes=settings.user_daily_bytes,
+        profiler=base.profiler,
     )
     debris = Debris(
         engines, store, clock, roots=_roots(settings), keep_partial=settings.keep_partial

@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 from bot.cache.memory import MemoryCache
 from bot.cache.port import Cache, CacheStats
+from bot.cache.profiled import ProfiledCache
+from bot.domain.ports import Profiler
+from bot.domain.profiling import UNPROFILED
 
 __all__ = ["Cache", "CacheStats", "open_cache"]
 
@@ -21,12 +24,18 @@ async def open_cache(
     prefix: str,
     max_bytes: int,
     clock: Callable[[], float] = time.monotonic,
+    profiler: Profiler = UNPROFILED,
 ) -> Cache:
     """A cache in memory (no ``url``) or in Redis, whose keys all begin with ``prefix``.
 
     ``max_bytes`` is what the memory holds; no single value that is larger goes to Redis. A Redis
     that does not answer is no error, now or later. ConfigError where the URL is none of Redis.
     """
+    cache = _opened(url, prefix, max_bytes, clock)
+    return ProfiledCache(cache, profiler) if profiler.enabled else cache
+
+
+def _opened(url: str | None, prefix: str, max_bytes: int, clock: Callable[[], float]) -> Cache:
     if not url:
         return MemoryCache(max_bytes=max_bytes, clock=clock)
     # The client takes 11 MB, so it is loaded only where it is used.

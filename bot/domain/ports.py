@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -342,3 +343,36 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+
+
+class Measurement(Protocol):
+    """A context manager around one run of an operation."""
+
+    def __enter__(self) -> None:
+        """It begins."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """It ends; what it raised goes on."""
+
+
+class Profiler(Protocol):
+    """Learns how long operations take. May be called from any thread; never raises.
+
+    ``name`` is one of few, parts separated by dots (``stage.fetch``, ``store.read``). ``detail``
+    describes this run; it becomes text only where it is kept among the slowest.
+    """
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is kept."""
+
+    def measure(self, name: str, **detail: object) -> Measurement:
+        """A context manager that times what is inside of it."""
+
+    def record(self, name: str, seconds: float, *, failed: bool = False, **detail: object) -> None:
+        """Add a run that was timed already."""

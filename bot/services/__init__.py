@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bot.services.callers import OWNER, Caller, Scope
 from bot.services.metrics import Metrics
+from bot.services.profiling import Profiling
 from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
 from bot.services.tokens import Tokens
 
@@ -17,6 +18,7 @@ __all__ = [
     "OWNER",
     "Caller",
     "Metrics",
+    "Profiling",
     "Scope",
     "Services",
     "Submission",
@@ -34,3 +36,4 @@ class Services:
     tasks: Tasks
     tokens: Tokens
     metrics: Metrics
+    profiling: Profiling

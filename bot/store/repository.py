@@ -10,13 +10,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bot.domain.ports import LiveTasks, TaskPage, TaskQuery, Token
+from bot.domain.ports import LiveTasks, Profiler, TaskPage, TaskQuery, Token
+from bot.domain.profiling import UNPROFILED
 from bot.domain.task import FINAL, Receipt, Task, TaskState
 from bot.errors import ConfigError, Duplicate, InternalFailure, InvalidInput, MltbError
 from bot.store import pages, rows
 from bot.store.backend import AlreadyThere, Backend
 from bot.store.journal import Journal
 from bot.store.migrate import History
+from bot.store.profiled import ProfiledBackend
 from bot.store.schema import receipts, tasks, tokens
 
 _FINAL = sorted(state.value for state in FINAL)
@@ -33,7 +35,11 @@ def _none_is_live(_task_id: str) -> None:
 
 
 async def open_store(
-    url: str, *, history: History | None = None, busy_timeout: float = 10.0
+    url: str,
+    *,
+    history: History | None = None,
+    busy_timeout: float = 10.0,
+    profiler: Profiler = UNPROFILED,
 ) -> Store:
     """Open the database at ``url``, make it if it is a file that is not there, and migrate it.
 
@@ -42,7 +48,11 @@ async def open_store(
     that uses the same file. ConfigError where the URL or the database can't be used, Unavailable
     where it does not answer.
     """
-    history = history or History()
+    database = await _opened(url, history or History(), busy_timeout)
+    return Store(ProfiledBackend(database, profiler) if profiler.enabled else database)
+
+
+async def _opened(url: str, history: History, busy_timeout: float) -> Backend:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
@@ -51,11 +61,11 @@ async def open_store(
     if kind in {"sqlite", "sqlite+aiosqlite"}:
         from bot.store.sqlite import open_sqlite
 
-        return Store(await open_sqlite(_file_of(parsed), history, busy_timeout))
+        return await open_sqlite(_file_of(parsed), history, busy_timeout)
     if kind in {"postgres", "postgresql", "postgresql+asyncpg"}:
         from bot.store.postgresql import open_postgresql
 
-        return Store(await open_postgresql(parsed, history))
+        return await open_postgresql(parsed, history)
     raise ConfigError(
         f"DATABASE_URL: {kind}:// is no database that this program knows",
         hint=_KNOWN_URLS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bot.domain.ports import Engine, Plan, Step, Streamer, StreamSink, Transferer
+from bot.domain.ports import Engine, Plan, Profiler, Step, Streamer, StreamSink, Transferer
 from bot.domain.task import Stage, StageKind, StepSpec, Task, TaskOptions
 from bot.engines.registry import Engines
 from bot.errors import InvalidInput, PolicyRefused
@@ -43,6 +43,7 @@ class Planner:
         workspace_of: Callable[[str, str], Path],
         stream_max_size: int,
         seeds_by_default: bool,
+        profiler: Profiler,
     ) -> None:
         self._engines = engines
         self._steps = steps
@@ -50,6 +51,7 @@ class Planner:
         self._workspace_of = workspace_of
         self._stream_max_size = stream_max_size
         self._seeds_by_default = seeds_by_default
+        self._profiler = profiler
 
     @property
     def step_names(self) -> tuple[str, ...]:
@@ -93,7 +95,8 @@ class Planner:
         """Ask the source, and decide. Raises a TransferError."""
         fetcher = self._engines.for_source(task.source, task.options.engine)
         deliverer = self._engines.for_destination(task.destination)
-        plan = await fetcher.plan(task.source, task.options)
+        with self._profiler.measure(f"plan.{fetcher.name}", task=task.id):
+            plan = await fetcher.plan(task.source, task.options)
         workspace = self._workspace_of(task.destination, task.id)
         room = await self._space.room(workspace)
         disk = self._disk(plan, task.steps)

@@ -23,6 +23,7 @@ from bot.domain.ports import (
     Delivered,
     DeliverJob,
     Engine,
+    Profiler,
     Seeder,
     Step,
     StepJob,
@@ -79,6 +80,7 @@ class Runner:
         space: DiskLedger,
         clock: Clock,
         daily_bytes: int | None,
+        profiler: Profiler,
     ) -> None:
         self._engines = engines
         self._steps = steps
@@ -88,6 +90,7 @@ class Runner:
         self._space = space
         self._clock = clock
         self._daily_bytes = daily_bytes
+        self._profiler = profiler
         self._step_progress: dict[str, Progress] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -177,7 +180,8 @@ class Runner:
         self._move_soon(task, STATE_OF_STAGE[stage.kind])
         self._hub.publish(telling.started(task, stage, self._clock.now()))
         try:
-            await self._dispatch(task, stage)
+            with self._profiler.measure(f"stage.{stage.label}", task=task.id, by=stage.name):
+                await self._dispatch(task, stage)
         finally:
             stage.seconds += self._clock.monotonic() - started
         stage.state = StageState.DONE
@@ -213,7 +217,7 @@ class Runner:
             raise InternalFailure(f"the step {stage.name} has nothing to work on")
         directory = files.stage_directory(task.workspace, position(task, source))
         output = files.stage_directory(task.workspace, position(task, stage))
-        await self._save(task)
+        await self._store.save(task)
         await files.make(output, empty=True)
         step = self._steps[stage.name]
         job = StepJob(
@@ -230,7 +234,7 @@ class Runner:
             self._step_progress.pop(task.id, None)
         stage.state = StageState.DONE
         task.size = sum(file.size for file in stage.files)
-        await self._save(task)
+        await self._store.save(task)
         if not keeps(task, source):
             await files.remove(directory)
 
@@ -256,7 +260,7 @@ class Runner:
         fetcher = self._engines.named(str(stage.params["from"]))
         if not isinstance(fetcher, Streamer) or not isinstance(engine, StreamSink):
             raise InternalFailure(f"{fetcher.name} can't stream to {engine.name}")
-        await self._save(task)
+        await self._store.save(task)
         chunks: AsyncIterator[bytes] = fetcher.stream(
             fetch_job(task, stage, self._checkpoint(task, stage))
         )
@@ -284,7 +288,7 @@ class Runner:
         engine = self._engines.named(stage.name)
         if not isinstance(engine, Seeder):
             raise InternalFailure(f"the engine {engine.name} does not seed")
-        await self._save(task)
+        await self._store.save(task)
         fetch = task.stages[0]
         stage.result = await engine.seed(fetch_job(task, fetch, self._checkpoint(task, fetch)))
 
@@ -349,14 +353,11 @@ class Runner:
                         needed=task.size,
                         available=room.available,
                     )
-            await self._save(task)
+            await self._store.save(task)
 
         return checkpoint
 
     # Moves
-
-    async def _save(self, task: Task) -> None:
-        await self._store.save(task)
 
     def _move_soon(self, task: Task, state: TaskState) -> None:
         """Move, and store that without waiting: a crash before it is stored only means that the

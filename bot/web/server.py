@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot import __version__
+from bot.domain.ports import Profiler
+from bot.domain.profiling import UNPROFILED
 from bot.errors import (
     BodyTooLarge,
     InvalidInput,
@@ -27,9 +29,10 @@ from bot.errors import (
 )
 from bot.services import Caller, Services
 from bot.services import Scope as TokenScope
-from bot.web import render, rest, rest_metrics, schemas
+from bot.web import render, rest, rest_metrics, rest_profiler, schemas
 from bot.web.auth import needs
 from bot.web.counting import CountRequests
+from bot.web.timing import TimeRequests
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,9 @@ MAX_BODY = 64 * 1024 * 1024
 _PROBLEM = "application/problem+json"
 
 
-def build(services: Services, *, ready: Callable[[], str | None]) -> FastAPI:
+def build(
+    services: Services, *, ready: Callable[[], str | None], profiler: Profiler = UNPROFILED
+) -> FastAPI:
     """The application over those services. ``ready`` says why it takes no work, or None."""
     app = FastAPI(
         title="mltb",
@@ -57,10 +62,11 @@ def build(services: Services, *, ready: Callable[[], str | None]) -> FastAPI:
         openapi_url="/api/v3/openapi.json",
     )
     app.state.services, app.state.ready = services, ready
-    for part in (rest, rest_metrics):
+    for part in (rest, rest_metrics, rest_profiler):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     app.add_middleware(CountRequests)
+    app.add_middleware(TimeRequests, profiler=profiler)
     _add_errors(app)
     _add_health(app)
     _add_metrics(app)
