@@ -7,10 +7,44 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from bot.config_types import AnyCase, Seconds
+from bot.config_types import AnyCase, NestedModel, Place, Seconds, split_at
+
+_Severity = Literal["critical", "high", "medium", "low"]
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
+
+
+class AlertRule(NestedModel):
+    """A rule of ALERT_RULES; one with the name of a built-in rule changes that."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: _Name
+    enabled: bool | None = None
+    severity: _Severity | None = None
+    title: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    reading: str | None = None
+    comparison: Literal["<", "<=", ">", ">=", "==", "!="] | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    clear: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    hold: Seconds | None = Field(None, alias="for")
+    missing: Literal["keep", "ok", "fire"] | None = None
+    event: str | None = None
+    keep: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class AlertChannel(NestedModel):
+    """A channel of ALERT_CHANNELS."""
+
+    name: _Name
+    url: SecretStr
+    min_severity: _Severity = "low"
+    severities: tuple[_Severity, ...] = ()
+    rules: tuple[str, ...] = ()
+    resolved: bool = True
+    per_minute: Annotated[int, Field(ge=1, le=600)] = 10
 
 
 class OperationsSettings(BaseSettings):
@@ -34,4 +68,40 @@ class OperationsSettings(BaseSettings):
     )
     profiler_slow_threshold: Seconds = Field(
         1.0, description="Seconds from which on a run of an operation counts as slow."
+    )
+
+    # Alerts
+    alert_rules: list[AlertRule] = Field(
+        [],
+        description="Rules, and changes of built-in ones, as a list of dictionaries (JSON in the "
+        'environment), such as [{"name": "disk_low", "threshold": 0.1}]; see alerts.md.',
+    )
+    alert_built_in: bool = Field(True, description="Use the built-in rules (`mltb alerts rules`).")
+    alert_channels: list[AlertChannel] = Field(
+        [],
+        description="Where alerts are told, as a list of dictionaries (JSON in the environment), "
+        'such as [{"name": "ops", "url": "json://host/path", "min_severity": "high"}]; the URLs '
+        "are those of apprise.",
+    )
+    alert_interval: Annotated[float, Field(ge=1, le=3600)] = Field(
+        10.0, description="Seconds between two looks at the readings."
+    )
+    alert_group_wait: Seconds = Field(
+        5.0,
+        description="Seconds from the first alert of a rule to its notification; those that come "
+        "meanwhile are told with it.",
+    )
+    alert_group_interval: Seconds = Field(
+        60.0, description="The least seconds between two notifications of one rule."
+    )
+    alert_retry_for: Seconds = Field(
+        86400.0,
+        description="Seconds for which a notification is tried before it counts as failed.",
+    )
+    alert_keep: Seconds = Field(
+        30 * 86400.0, description="Seconds that alerts which are over are kept."
+    )
+    alert_certificates: Annotated[list[Place], split_at(":")] = Field(
+        [],
+        description="PEM files, colon separated, whose certificates are watched for their end.",
     )

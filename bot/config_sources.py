@@ -11,9 +11,9 @@ import io
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dotenv.parser import parse_stream
 from pydantic import BaseModel
@@ -35,6 +35,13 @@ class Declared:
             for name, field in self.fields.items()
             if isinstance(field.annotation, type) and issubclass(field.annotation, NestedModel)
         }
+        #: Those that are lists of dictionaries, with the models of these.
+        self.lists: dict[str, type[NestedModel]] = {
+            name: inner
+            for name, field in self.fields.items()
+            for inner in get_args(field.annotation)[:1]
+            if isinstance(inner, type) and issubclass(inner, NestedModel)
+        }
 
     def leaves(self) -> dict[str, FieldInfo]:
         """Every name that holds one value (``name`` or ``group__key``), in order."""
@@ -49,11 +56,13 @@ class Declared:
 
     def is_secret(self, name: str) -> bool:
         """Whether the value under ``name`` (a leaf, or a whole group) is, or holds, a secret."""
-        return any(
-            "SecretStr" in str(field.annotation)
+        inner = self.lists[name].model_fields.values() if name in self.lists else ()
+        named = (
+            field
             for leaf, field in self.leaves().items()
             if leaf == name or leaf.startswith(f"{name}{NESTED}")
         )
+        return any("SecretStr" in str(field.annotation) for field in (*named, *inner))
 
     def unknown(self, name: str, origin: str) -> str:
         """The line about a name that no setting has."""
@@ -72,7 +81,13 @@ class Declared:
         allowed = item["msg"].removeprefix("Value error, ")
         if item["type"] == "model_type":
             allowed = f"write a dictionary, or {name.upper()}{NESTED}KEY for each key"
-        return f"{name.upper()} ({origins.get(name, 'default')}): {given} is wrong: {allowed}"
+        if item["type"] == "list_type" and name in self.lists:
+            allowed = "write a list of dictionaries (as JSON in the environment)"
+        if item["type"] == "extra_forbidden" and name in self.lists:
+            fields = self.lists[name].model_fields.items()
+            allowed = f"known are {', '.join(field.alias or key for key, field in fields)}"
+        shown_name = name.upper() + _within(place[depth:])
+        return f"{shown_name} ({origins.get(name, 'default')}): {given} is wrong: {allowed}"
 
     def flat(self, name: str, value: Any, origin: str, problems: list[str]) -> dict[str, Any]:
         """What one setting of a source says, by leaves."""
@@ -95,6 +110,11 @@ class Declared:
             if mark:
                 found.setdefault(group, {})[key] = value
         return found | {leaf: value for leaf, value in leaves.items() if NESTED not in leaf}
+
+
+def _within(place: Sequence[str]) -> str:
+    """Where in a list of dictionaries: ``[0].url``."""
+    return "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in place)
 
 
 def from_dotenv(path: Path, declared: Declared, problems: list[str]) -> dict[str, Any]:
@@ -146,8 +166,8 @@ def from_names(
 
 
 def _parsed(name: str, value: str, declared: Declared) -> Any:
-    """A whole dictionary is written as JSON; everything else stays text."""
-    if name in declared.groups:
+    """A whole dictionary, or a list of some, is written as JSON; everything else stays text."""
+    if name in declared.groups or name in declared.lists:
         try:
             return json.loads(value)
         except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -100,9 +101,17 @@ def shown(value: object) -> str:
     """A value as ``mltb config`` prints it; of a secret URL scheme, user and place, else stars."""
     if isinstance(value, SecretStr):
         return _redacted(value.get_secret_value())
+    if isinstance(value, list) and value and isinstance(value[0], NestedModel):
+        return json.dumps([_plain_values(each) for each in value])
     if isinstance(value, list):
         return (":" if value and isinstance(value[0], Path) else ",").join(map(shown, value))
     return "" if value is None else str(value)
+
+
+def _plain_values(model: NestedModel) -> dict[str, object]:
+    """What was set of a dictionary, secrets redacted."""
+    given = model.model_dump(by_alias=True, exclude_unset=True)
+    return {k: shown(v) if isinstance(v, SecretStr) else v for k, v in given.items()}
 
 
 def _redacted(secret: str) -> str:

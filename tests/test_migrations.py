@@ -18,9 +18,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from bot.domain.alerts import Severity
 from bot.domain.ports import TaskQuery
 from bot.domain.task import TaskState
 from bot.errors import ConfigError, NoSpace
+from bot.store.alerts import AlertStore
 from bot.store.migrate import History
 from bot.store.repository import open_store
 from bot.store.schema import REVISIONS, metadata
@@ -59,6 +61,27 @@ DATA = {
         """,
     ),
 }
+#: Alerts came with this one: one that fires, one silence, and one notification that is yet to go.
+DATA["0002"] = (
+    *DATA["0001"],
+    """
+    INSERT INTO alerts (id, rule, severity, state, started_at, resolved_at, body)
+    VALUES ('a1', 'disk_low', 'high', 'firing', 100.5, NULL,
+        '{"id":"a1","rule":"disk_low","severity":"high","title":"Low","message":"m","labels":{},
+        "started_at":100.5,"last_at":101.5,"state":"firing","announced":true}')
+    """,
+    """
+    INSERT INTO alert_silences (id, until, body)
+    VALUES ('s1', 900.5, '{"id":"s1","until":900.5,"reason":"r","by":"ann","created_at":1.5}')
+    """,
+    """
+    INSERT INTO alert_notifications (notification, channel, state, created_at, finished_at,
+        attempts, tried_for, error, body)
+    VALUES ('n1', 'ops', 'pending', 100.5, NULL, 2, 7.5, 'down',
+        '{"id":"n1","kind":"raised","severity":"high","title":"t","body":"b","rules":["disk_low"],
+        "at":100.5,"alerts":["a1"]}')
+    """,
+)
 
 
 def until(revision: str) -> History:
@@ -105,7 +128,18 @@ async def test_data_of_each_revision_is_read_after_the_migration(
     waiting.note = "goes on"
     await store.save(waiting)
     await store.add([new_task(1)])
+    if revision >= "0002":
+        await alerts_are_read(AlertStore(store.database))
     await store.close()
+
+
+async def alerts_are_read(alerts: AlertStore) -> None:
+    """What revision 0002 left."""
+    (alert,) = await alerts.live()
+    assert (alert.id, alert.severity, alert.announced) == ("a1", Severity.HIGH, True)
+    assert [silence.id for silence in await alerts.silences()] == ["s1"]
+    (delivery,) = await alerts.pending("ops", 5)
+    assert (delivery.attempts, delivery.notification.alerts) == (2, ("a1",))
 
 
 def test_each_revision_has_data_here_and_a_script() -> None:
@@ -267,6 +301,7 @@ async def test_a_database_of_another_program_is_left_alone(store_url: str) -> No
 _OPENER = """
 import asyncio, sys
 from pathlib import Path
+from bot.store.alerts import AlertStore
 from bot.store.migrate import History
 from bot.store.repository import open_store
 from bot.store.schema import REVISIONS

@@ -104,7 +104,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, ByteSize):
         power = max((n for n in range(5) if value and value % 1024**n == 0), default=0)
         return f"{value // 1024**power}{' KMGT'[power].strip()}"
-    return f"{value:g}" if isinstance(value, float) else shown(value)
+    return f"{value:.12g}" if isinstance(value, float) else shown(value)
 
 
 def _commands() -> str:

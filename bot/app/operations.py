@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from bot.app.operations_alerts import opened_alerts
 from bot.app.operations_metrics import opened_numbers
 from bot.app.parts import Base, Transfers
 from bot.app.profiling import build_profiling
@@ -19,6 +20,7 @@ async def opened_operations(
     """Everything that watches, listening to the events; and all services together."""
     async with AsyncExitStack() as stack:
         numbers = await stack.enter_async_context(opened_numbers(base, transfers))
+        alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
         base.hub.publish(events.ServiceStarted(base.clock.now()))
         try:
             yield Services(
@@ -26,6 +28,7 @@ async def opened_operations(
                 tokens=tokens,
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
                 profiling=build_profiling(base),
+                alerts=alerts,
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

@@ -1,6 +1,6 @@
 """The command ``mltb``."""
 
-from bot.cli import commands, profiling
+from bot.cli import alerts, commands, profiling
 from bot.cli.common import main
 
-__all__ = ["commands", "main", "profiling"]
+__all__ = ["alerts", "commands", "main", "profiling"]

@@ -124,6 +124,22 @@ class AlertRaised(Event, frozen=True, tag="alert.raised"):
     message: str
 
 
+class AlertAcknowledged(Event, frozen=True, tag="alert.acknowledged"):
+    """Somebody (``by``) looks after an alert."""
+
+    alert: str
+    rule: str
+    by: str
+
+
+class AlertSilenced(Event, frozen=True, tag="alert.silenced"):
+    """An alert fires, and the silence of that id keeps it quiet."""
+
+    alert: str
+    rule: str
+    silence: str
+
+
 class AlertResolved(Event, frozen=True, tag="alert.resolved"):
     """What an alert was about is over."""
 
@@ -144,6 +160,13 @@ class BackupFailed(Event, frozen=True, tag="backup.failed"):
     """A backup could not be made."""
 
     code: str
+    message: str
+
+
+class PluginCrashed(Event, frozen=True, tag="plugin.crashed"):
+    """A plugin ended, hung or broke a limit, and was stopped; ``message`` says how."""
+
+    plugin: str
     message: str
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bot.services.alerts import Alerts
 from bot.services.callers import OWNER, Caller, Scope
 from bot.services.metrics import Metrics
 from bot.services.profiling import Profiling
@@ -16,6 +17,7 @@ from bot.services.tokens import Tokens
 __all__ = [
     "MAX_SUBMISSIONS",
     "OWNER",
+    "Alerts",
     "Caller",
     "Metrics",
     "Profiling",
@@ -37,3 +39,4 @@ class Services:
     tokens: Tokens
     metrics: Metrics
     profiling: Profiling
+    alerts: Alerts

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
@@ -103,3 +103,48 @@ tokens = sa.Table(
     # The SHA-256 of the secret, which is stored nowhere.
     sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
 )
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("seq", _KEY, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("resolved_at", sa.Double),
+    sa.Column("body", sa.Text, nullable=False),
+)
+sa.Index("alerts_by_state", alerts.c.state, alerts.c.severity, alerts.c.rule)
+sa.Index("alerts_by_end", alerts.c.resolved_at)
+
+alert_silences = sa.Table(
+    "alert_silences",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+# What is to be told, one row for each channel that has to; it stays after that as the record.
+alert_notifications = sa.Table(
+    "alert_notifications",
+    metadata,
+    sa.Column("seq", _KEY, primary_key=True, autoincrement=True),
+    sa.Column("notification", sa.Text, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    # pending, delivered or failed
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # Seconds for which it was tried while the service ran; a clock that jumps does not count.
+    sa.Column("tried_for", sa.Double, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("body", sa.Text, nullable=False),
+)
+sa.Index(
+    "alert_notifications_by_channel", alert_notifications.c.channel, alert_notifications.c.state
+)
+sa.Index("alert_notifications_by_time", alert_notifications.c.created_at)
