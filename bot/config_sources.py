@@ -86,8 +86,9 @@ class Declared:
         if item["type"] == "extra_forbidden" and name in self.lists:
             fields = self.lists[name].model_fields.items()
             allowed = f"known are {', '.join(field.alias or key for key, field in fields)}"
-        shown_name = name.upper() + _within(place[depth:])
-        return f"{shown_name} ({origins.get(name, 'default')}): {given} is wrong: {allowed}"
+        where = _within(place[depth:]) if name in self.lists else ""
+        origin = origins.get(name, "default")
+        return f"{name.upper()}{where} ({origin}): {given} is wrong: {allowed}"
 
     def flat(self, name: str, value: Any, origin: str, problems: list[str]) -> dict[str, Any]:
         """What one setting of a source says, by leaves."""

@@ -163,13 +163,6 @@ class BackupFailed(Event, frozen=True, tag="backup.failed"):
     message: str
 
 
-class PluginCrashed(Event, frozen=True, tag="plugin.crashed"):
-    """A plugin ended, hung or broke a limit, and was stopped; ``message`` says how."""
-
-    plugin: str
-    message: str
-
-
 class IntegrityChecked(Event, frozen=True, tag="integrity.checked"):
     """Files were compared with what is known of them; ``wrong`` of ``files`` differ or are gone."""
 

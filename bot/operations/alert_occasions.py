@@ -45,6 +45,11 @@ def _plugin_crashed(event: events.PluginCrashed) -> Noticed:
     return Noticed("plugin.crashed", plain_labels({"plugin": event.plugin}), event.message)
 
 
+def _plugin_killed(event: events.PluginKilled) -> Noticed:
+    labels = plain_labels({"plugin": event.plugin})
+    return Noticed("plugin.crashed", labels, f"it was ended by force: {event.reason}")
+
+
 def _backup_failed(event: events.BackupFailed) -> Noticed:
     return Noticed("backup.failed", {}, f"{event.message} [{event.code}]")
 
@@ -61,7 +66,7 @@ def _integrity_checked(event: events.IntegrityChecked) -> Noticed:
 #: What rules over events can be about.
 OCCASIONS: Mapping[str, str] = {
     "task.failed": "A task failed for good; over when it is tried again or removed.",
-    "plugin.crashed": "A plugin ended, hung or broke a limit.",
+    "plugin.crashed": "A plugin ended with an error, or was ended by force.",
     "backup.failed": "A backup could not be made; over with the next that is.",
     "integrity.wrong": "A check found files that differ or are gone; over with a clean check.",
 }
@@ -72,6 +77,7 @@ NOTICES: Mapping[type[events.Event], Callable[..., Noticed | None]] = {
     events.TaskMoved: _task_moved,
     events.TaskRemoved: _task_removed,
     events.PluginCrashed: _plugin_crashed,
+    events.PluginKilled: _plugin_killed,
     events.BackupFailed: _backup_failed,
     events.BackupMade: _backup_made,
     events.IntegrityChecked: _integrity_checked,
