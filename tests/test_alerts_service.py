@@ -12,8 +12,10 @@ from tests.serving import Service, eventually
 def service(directory: Path, *hooks: Webhook, **settings: str) -> Service:
     """One that tells those hooks, the first as ``ops0``, at once."""
     channels = [{"name": f"ops{number}", "url": hook.url} for number, hook in enumerate(hooks)]
-    quick = {"ALERT_GROUP_WAIT": "0", "ALERT_GROUP_INTERVAL": "0", "RETRY_ATTEMPTS": "1"}
-    return Service(directory, ALERT_CHANNELS=json.dumps(channels), **quick | settings)
+    made = Service(directory, ALERT_CHANNELS=json.dumps(channels))
+    made.env |= {"ALERT_GROUP_WAIT": "0", "ALERT_GROUP_INTERVAL": "0", "RETRY_ATTEMPTS": "1"}
+    made.env |= settings
+    return made
 
 
 def test_an_alert_by_hand_goes_all_the_way(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tests.storing import new_task
 
 #: For each revision, what a program of that time left in its tables: a task that is done with its
 #: receipt, one that waits, and a token. Never changed afterwards. A new revision adds its own.
-DATA = {
+DATA: dict[str, tuple[str, ...]] = {
     "0001": (
         """
         INSERT INTO tasks (id, "user", state, engine, name, source, destination, size, priority,
