@@ -48,6 +48,11 @@ class Crew:
         return list(self._tasks.values())
 
     @property
+    def width(self) -> int:
+        """How many lanes are at work."""
+        return len(self._tasks)
+
+    @property
     def idle(self) -> bool:
         """Whether everything has been fetched."""
         return not self._tasks and not self._pieces
@@ -55,7 +60,10 @@ class Crew:
     @property
     def fetched(self) -> int:
         """Bytes that have come."""
-        return self.banked + sum(lane.pos - lane.start for lane in self.lanes)
+        total = self.banked
+        for lane in self.lanes:  # Not by sum(): it is asked for often, of mostly a single lane.
+            total += lane.pos - lane.start
+        return total
 
     def lacks(self) -> bool:
         """Whether another lane would have something to do."""

@@ -96,7 +96,7 @@ class Download:
             done=done if total is None else min(done, total),
             total=total,
             speed=self._meter.speed if self._meter else 0.0,
-            connections=len(crew.lanes) if crew else 0,
+            connections=crew.width if crew else 0,
         )
 
     def pulse(self, now: float) -> None:

@@ -33,6 +33,8 @@ def source(text: str) -> str:
     """A source without its password, and short where it carries data itself."""
     if text.startswith(_TORRENT_DATA):
         return text[:48] + ("…" if len(text) > 48 else "")
+    if "@" not in text:
+        return text
     return _USERINFO.sub(lambda found: found[1].split(":")[0] + ":***@", text)
 
 
@@ -73,8 +75,14 @@ def task(view: TaskView) -> dict[str, Any]:
 def progress(of: Progress) -> dict[str, Any]:
     """A sample of a running stage; ``eta`` in seconds."""
     return {
-        **msgspec.structs.asdict(of),
+        "done": of.done,
+        "total": of.total,
         "speed": round(of.speed),
+        "is_estimate": of.is_estimate,
+        "connections": of.connections,
+        "uploaded": of.uploaded,
+        "peers": of.peers,
+        "seeds": of.seeds,
         "eta": _rounded(of.eta),
     }
 
