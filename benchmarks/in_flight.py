@@ -56,6 +56,7 @@ def _trickling(server: HttpServer) -> None:
 
 
 def _allow_files() -> None:
+    """The server and the one who counts need them too; the service helps itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES <= hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, hard))

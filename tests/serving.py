@@ -62,10 +62,13 @@ class Service:
 
     ``settings`` are in the environment of all its processes, such as ``MAX_ACTIVE="2"``; whatever
     the user of this machine has set does not reach them. ``file_size`` caps each file that the
-    service writes, in bytes: a disk that is full for it.
+    service writes, in bytes: a disk that is full for it. ``open_files`` is the soft limit of open
+    files that it starts with.
     """
 
-    def __init__(self, directory: Path, *, file_size: int = 0, **settings: str) -> None:
+    def __init__(
+        self, directory: Path, *, file_size: int = 0, open_files: int = 0, **settings: str
+    ) -> None:
         self.directory = directory
         self.home, self.data, self.files = (
             directory / "home",
@@ -74,7 +77,7 @@ class Service:
         )
         self.home.mkdir(parents=True, exist_ok=True)
         self.mark = uuid.uuid4().hex
-        self.file_size = file_size
+        self.file_size, self.open_files = file_size, open_files
         self.umask = -1
         self.env = _clean_environment() | {
             _MARK: self.mark,
@@ -132,7 +135,8 @@ class Service:
         """Start it without waiting until it is ready."""
         self._end()
         # It must not outlive this test run, however that ends.
-        guard = ["-I", "-S", leash.__file__, str(os.getpid()), str(self.file_size)]
+        limits = str(self.file_size), str(self.open_files)
+        guard = ["-I", "-S", leash.__file__, str(os.getpid()), *limits]
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *guard, sys.executable, "-m", "bot", "serve", *arguments],

@@ -83,6 +83,28 @@ async def test_file_size_caps_what_a_child_writes(tmp_path: Path) -> None:
     assert target.stat().st_size == 10_240
 
 
+#: Has few files, takes more, and says how many it and its child may open.
+_MANY_FILES = """
+import asyncio, resource, sys
+from asyncio.subprocess import PIPE
+from bot.engines import children
+CHILD = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+async def main():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, 512))
+    print(children.allow_open_files(), *resource.getrlimit(resource.RLIMIT_NOFILE))
+    child = await children.spawn([sys.executable, "-c", CHILD], stdout=PIPE)
+    print((await child.communicate())[0].decode(), flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_more_open_files_are_for_this_process_alone() -> None:
+    process = await children.spawn([sys.executable, "-c", _MANY_FILES], stdout=PIPE)
+    assert await _line(process) == "512 512 512"
+    assert await _line(process) == "128 512"
+    assert await process.wait() == 0
+
+
 async def test_program_that_does_not_exist_is_named() -> None:
     process = await children.spawn(["/no/such/program"], stderr=PIPE)
     _, err = await process.communicate()

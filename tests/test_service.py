@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from bot.cli.client import ServiceError
@@ -247,6 +249,17 @@ def test_a_file_where_the_destination_should_be(
     assert error["code"] == "policy", error
     assert str(target) in error["message"]
     assert target.read_text() == "mine"
+
+
+# Limits of the system
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="psutil reads limits on Linux")
+def test_a_low_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    with Service(tmp_path / "s", open_files=200) as service:
+        process = psutil.Process(service.process_now.pid)
+        soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard != 200
 
 
 # A full disk

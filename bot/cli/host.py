@@ -17,6 +17,7 @@ import uvicorn
 from bot.app import App, running
 from bot.cli.client import Client
 from bot.config import Settings
+from bot.engines.children import allow_open_files
 from bot.errors import ConfigError, Unauthenticated, Unavailable
 from bot.lock import Address, Doorplate, held
 from bot.services import Scope
@@ -57,6 +58,7 @@ async def hosted(settings: Settings, *, public: bool, restore: bool) -> AsyncIte
 
     ConfigError where the port is taken.
     """
+    log.debug("up to %d open files", allow_open_files())
     async with running(settings, restore=restore) as app:
         await own_token(app)
         sockets, address = _listen(settings, public=public)

@@ -1,13 +1,16 @@
 """Child processes: start one that dies with this process, end one and all that it started.
 
-The death with the parent is ``leash``'s work; the rest is a process group for each child.
+The death with the parent is ``leash``'s work; the rest is a process group for each child. A process
+may open more files than it was given: its children are given what it was itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
+import resource
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -18,6 +21,27 @@ from bot.engines import leash
 
 _LEASH = str(Path(leash.__file__).resolve())
 _PACKAGES = str(Path(leash.__file__).resolve().parents[2])
+
+
+@functools.cache
+def given_open_files() -> int:
+    """How many files this process could have open when it started (RLIMIT_NOFILE, soft)."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def allow_open_files() -> int:
+    """Let this process, not its children, have as many files open as the hard limit allows; how
+    many that is.
+
+    1,024 is a usual soft limit, for the sake of programs that use select(2) or close every
+    descriptor that there can be; a thousand tasks need twice as many.
+    """
+    given_open_files()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    # A system may allow less than its own hard limit says: then everything stays as it is.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
@@ -49,8 +73,9 @@ async def spawn(
     environment = dict(os.environ if env is None else env)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{_PACKAGES}{os.pathsep}{known}" if known else _PACKAGES
+    limits = str(file_size or 0), str(given_open_files())
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", _LEASH, str(os.getpid()), str(file_size or 0)),
+        *(sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *limits),
         *argv,
         env=environment,
         cwd=cwd,

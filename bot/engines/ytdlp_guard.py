@@ -60,7 +60,7 @@ class Guard:
         self._programs = frozenset(programs)
         #: ffmpeg must not outlive this process: it would write into what a next one works on.
         self._leash = [*(sys.executable, "-I", "-S", str(Path(leash.__file__).resolve()))]
-        self._leash += [str(os.getpid()), "0"]
+        self._leash += [str(os.getpid()), "0", "0"]
         self._named: dict[str, str] = {}
         self.addresses: list[str] = []
         self.actions: list[str] = []
