@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
@@ -253,11 +252,14 @@ class SqliteBackend:
 
     async def candidates(self, text: str) -> sa.ColumnElement[bool] | None:
         """The tasks that have sequences of three characters of a text, if they are few."""
-        few = await self.read(_having(text).limit(_FEW + 1))
-        if len(few) > _FEW:
+        few = _having(text).limit(_FEW + 1).subquery()
+        # Counted and gathered by SQLite: thousands of rows cost more than they are worth here.
+        count, gathered = sa.func.count(), sa.func.json_group_array(few.c.seq)
+        found = (await self.read(sa.select(count.label("count"), gathered.label("seqs"))))[0]
+        if found["count"] > _FEW:
             return None
-        numbers = msgspec.json.encode([row["seq"] for row in few]).decode()
-        return tasks.c.seq.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
+        numbers = sa.func.json_each(found["seqs"]).table_valued("value")
+        return tasks.c.seq.in_(sa.select(numbers.c.value))
 
     def unindexed(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         """The column after a plus: https://sqlite.org/optoverview.html#disqualifying_where_terms.
