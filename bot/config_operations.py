@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings
 
 from bot.config_types import AnyCase, NestedModel, Place, Seconds, split_at
 
 _Severity = Literal["critical", "high", "medium", "low"]
+_Recipient = Annotated[str, StringConstraints(pattern=r"^age1[0-9a-z]{58}$")]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
 
 
@@ -104,4 +105,44 @@ class OperationsSettings(BaseSettings):
     alert_certificates: Annotated[list[Place], split_at(":")] = Field(
         [],
         description="PEM files, colon separated, whose certificates are watched for their end.",
+    )
+
+    # Backups
+    backup_dir: Place | None = Field(
+        None, description="Where backups of the state lie. Empty means backups in DATA_DIR."
+    )
+    backup_destinations: Annotated[list[str], split_at(",")] = Field(
+        [],
+        description="Places remote:path, comma separated, that get a copy of each backup.",
+    )
+    backup_interval: Seconds = Field(
+        86400.0, description="Seconds from one backup to the next; 0: only when asked for."
+    )
+    backup_verify: bool = Field(
+        True,
+        description="Restore each new backup into a scratch place and open it, right after it was "
+        "made (of an encrypted one, where BACKUP_PASSPHRASE or BACKUP_AGE_IDENTITY opens it).",
+    )
+    backup_keep_last: int = Field(7, ge=1, description="The newest backups that are kept.")
+    backup_keep_daily: int = Field(
+        7, ge=0, description="Days (UTC) of which the newest backup is kept."
+    )
+    backup_keep_weekly: int = Field(4, ge=0, description="Weeks of which the newest is kept.")
+    backup_keep_monthly: int = Field(6, ge=0, description="Months of which the newest is kept.")
+    backup_age_recipients: Annotated[list[_Recipient], split_at(",")] = Field(
+        [],
+        description="age recipients (age1...), comma separated, to whom backups are encrypted.",
+    )
+    backup_passphrase: SecretStr | None = Field(
+        None, description="Backups are encrypted with this; it opens them, too."
+    )
+    backup_age_identity: Place | None = Field(
+        None,
+        description="File of age identities (AGE-SECRET-KEY-...) that open encrypted backups.",
+    )
+    pg_dump_path: Place | None = Field(
+        None, description="pg_dump program, for backups of PostgreSQL; empty: the one found."
+    )
+    pg_restore_path: Place | None = Field(
+        None, description="pg_restore program; empty: the one found."
     )

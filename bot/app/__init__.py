@@ -4,6 +4,7 @@
 ``service`` starts and stops them in order.
 """
 
-from bot.app.service import App, database_url, opened_store, running
+from bot.app.parts import database_url
+from bot.app.service import App, opened_store, running
 
 __all__ = ["App", "database_url", "opened_store", "running"]

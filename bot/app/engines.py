@@ -61,14 +61,19 @@ async def build_engines(settings: Settings, stack: AsyncExitStack) -> Engines:
             ffmpeg=programs.ffmpeg,
             stall_timeout=settings.http_stall_timeout,
         ),
-        RcloneEngine(
-            curl,
-            settings.data_dir / "rclone",
-            config=settings.rclone_config,
-            transfers=settings.rclone_transfers,
-        ),
+        rclone_engine(settings, curl),
         LocalEngine(settings.local_roots),
     ]
     found = Engines(engines)
     stack.push_async_callback(found.close)
     return found
+
+
+def rclone_engine(settings: Settings, curl: CurlLoop) -> RcloneEngine:
+    """The engine for remotes; for what needs no other, too."""
+    return RcloneEngine(
+        curl,
+        settings.data_dir / "rclone",
+        config=settings.rclone_config,
+        transfers=settings.rclone_transfers,
+    )

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bot.app.operations_alerts import opened_alerts
+from bot.app.operations_backups import opened_backups
 from bot.app.operations_metrics import opened_numbers
 from bot.app.parts import Base, Transfers
 from bot.app.profiling import build_profiling
 from bot.domain import events
-from bot.services import Metrics, Services, Tasks, Tokens
+from bot.services import Backups, Metrics, Services, Tasks, Tokens
 
 
 @asynccontextmanager
@@ -21,6 +22,8 @@ async def opened_operations(
     async with AsyncExitStack() as stack:
         numbers = await stack.enter_async_context(opened_numbers(base, transfers))
         alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
+        backups = await stack.enter_async_context(opened_backups(base))
+        numbers.readings.provide("last_backup_age_seconds", backups.age)
         base.hub.publish(events.ServiceStarted(base.clock.now()))
         try:
             yield Services(
@@ -29,6 +32,7 @@ async def opened_operations(
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
                 profiling=build_profiling(base),
                 alerts=alerts,
+                backups=Backups(backups),
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

@@ -35,6 +35,13 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def database_url(settings: Settings) -> str:
+    """Where the store is: DATABASE_URL, else SQLite in DATA_DIR."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{settings.data_dir / 'mltb.db'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """What everything else stands on."""

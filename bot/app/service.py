@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from bot.app.engines import build_engines
 from bot.app.operations import opened_operations
-from bot.app.parts import Base, SystemClock, Transfers
+from bot.app.parts import Base, SystemClock, Transfers, database_url
 from bot.app.profiling import build_profiler
 from bot.app.transfers import build_transfers
 from bot.cache import open_cache
@@ -44,13 +44,6 @@ class App:
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
         )
-
-
-def database_url(settings: Settings) -> str:
-    """Where the store is: DATABASE_URL, else SQLite in DATA_DIR."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return f"sqlite:///{settings.data_dir / 'mltb.db'}"
 
 
 @asynccontextmanager

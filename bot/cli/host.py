@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import uvicorn
 
@@ -142,6 +142,13 @@ async def stoppable() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+def running_service(settings: Settings) -> AbstractContextManager[Client] | None:
+    """A client of the running service, None where none runs."""
+    plate = Doorplate(settings.data_dir)
+    address = _found(settings, plate)
+    return None if address is None else contextlib.closing(_client(address, plate))
+
+
 def with_service(settings: Settings, work: Callable[[Client], int], *, start: bool) -> int:
     """The result of ``work`` with a client of the running service; where none runs, of one that is
     started for this alone (``start``), else ConfigError."""
@@ -184,13 +191,14 @@ async def _alone(settings: Settings, work: Callable[[Client], int]) -> int:
 
 
 def _with_client(address: Address, plate: Doorplate, work: Callable[[Client], int]) -> int:
+    with contextlib.closing(_client(address, plate)) as client:
+        return work(client)
+
+
+def _client(address: Address, plate: Doorplate) -> Client:
     token = plate.token
     if token is None:
         raise Unauthenticated(
             f"there is no token in {plate.directory}", hint="mltb token create makes one"
         )
-    client = Client(address.socket, token)
-    try:
-        return work(client)
-    finally:
-        client.close()
+    return Client(address.socket, token)

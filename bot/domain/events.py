@@ -163,6 +163,22 @@ class BackupFailed(Event, frozen=True, tag="backup.failed"):
     message: str
 
 
+class BackupVerified(Event, frozen=True, tag="backup.verified"):
+    """A backup was restored into a scratch place and opened; ``ok`` is False where it is bad."""
+
+    name: str
+    ok: bool
+
+
+class BackupRestored(Event, frozen=True, tag="backup.restored"):
+    """The state of a backup took the place of the one before; or, where not ``ok``, did not, and
+    the one before is back. ``message`` says why."""
+
+    name: str
+    ok: bool
+    message: str
+
+
 class IntegrityChecked(Event, frozen=True, tag="integrity.checked"):
     """Files were compared with what is known of them; ``wrong`` of ``files`` differ or are gone."""
 

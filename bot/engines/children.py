@@ -56,6 +56,7 @@ async def spawn(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: int = DEVNULL,
     stdout: int = DEVNULL,
@@ -66,11 +67,11 @@ async def spawn(
 
     The kernel kills it when the thread that calls this ends: call it in the thread of the event
     loop. It leads a process group of its own, so Ctrl-C in a terminal does not reach it and
-    ``stop`` reaches what it started. ``env`` is its whole environment (ours by default).
-    ``file_size`` caps every file that it writes, in bytes. A program that can't be started ends
-    with status 1 and says so on its standard error.
+    ``stop`` reaches what it started. ``env`` is its whole environment (ours by default), and
+    ``more`` is added to it. ``file_size`` caps every file that it writes, in bytes. A program that
+    can't be started ends with status 1 and says so on its standard error.
     """
-    environment = dict(os.environ if env is None else env)
+    environment = {**(os.environ if env is None else env), **(more or {})}
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{_PACKAGES}{os.pathsep}{known}" if known else _PACKAGES
     limits = str(file_size or 0), str(given_open_files())

@@ -290,6 +290,11 @@ class RcloneEngine:
         await discard(files, info, job, job.token, delivered)
         await self._ledger.end(job.id)
 
+    async def remove(self, place: str) -> None:
+        """Remove the file ``remote:path``; nothing where it is gone. Raises a TransferError."""
+        files = self._files(self._shared, f"remove-{next(self._numbers)}", TaskOptions())
+        await files.delete(parse(place))
+
     # The engine as a whole
 
     def snapshot(self) -> Mapping[str, Progress]:

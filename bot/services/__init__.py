@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.alerts import Alerts
+from bot.services.backups import Backups
 from bot.services.callers import OWNER, Caller, Scope
 from bot.services.metrics import Metrics
 from bot.services.profiling import Profiling
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_SUBMISSIONS",
     "OWNER",
     "Alerts",
+    "Backups",
     "Caller",
     "Metrics",
     "Profiling",
@@ -40,3 +42,4 @@ class Services:
     metrics: Metrics
     profiling: Profiling
     alerts: Alerts
+    backups: Backups

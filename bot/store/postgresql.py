@@ -51,7 +51,7 @@ async def open_postgresql(url: sa.URL, history: History) -> PostgresqlBackend:
     """
     where = url.render_as_string(hide_password=True)
     engine = create_async_engine(
-        _for_asyncpg(url, where),
+        for_asyncpg(url, where),
         pool_size=_CONNECTIONS,
         max_overflow=0,
         # A connection may have died with a restart of the server since it was used last.
@@ -66,7 +66,7 @@ async def open_postgresql(url: sa.URL, history: History) -> PostgresqlBackend:
     return database
 
 
-def _for_asyncpg(url: sa.URL, where: str) -> sa.URL:
+def for_asyncpg(url: sa.URL, where: str) -> sa.URL:
     """The URL in the words of the driver; ``sslmode`` is what libpq and most panels call it."""
     options = dict(url.query)
     if "sslmode" in options:
