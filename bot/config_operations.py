@@ -48,6 +48,14 @@ class AlertChannel(NestedModel):
     per_minute: Annotated[int, Field(ge=1, le=600)] = 10
 
 
+class DashboardThresholds(NestedModel):
+    """What the dashboard shows at most."""
+
+    max_historical_points: int = Field(
+        1000, ge=10, le=10_000, description="Points of a series of the history in one answer."
+    )
+
+
 class OperationsSettings(BaseSettings):
     """The part of ``Settings`` that is about operations."""
 
@@ -62,6 +70,19 @@ class OperationsSettings(BaseSettings):
         description="Count by engine, stage, error, route and more for /metrics, and export what "
         "is counted. Without it /metrics shows the stored tasks and the readings alone.",
     )
+
+    # History of metrics
+    metrics_sample_interval: int = Field(
+        10, ge=1, le=300, description="Seconds between two samples of the history of metrics."
+    )
+    metrics_retention: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Days that the history of metrics is kept, in buckets of a minute and of 15 "
+        "minutes; the samples themselves are kept for two.",
+    )
+    dashboard_thresholds: DashboardThresholds = DashboardThresholds()
 
     # Profiler
     enable_profiler: bool = Field(

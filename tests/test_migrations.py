@@ -26,6 +26,7 @@ from bot.store.alerts import AlertStore
 from bot.store.migrate import History
 from bot.store.repository import open_store
 from bot.store.schema import REVISIONS, metadata
+from bot.store.series import Block, SeriesStore
 from tests.storing import new_task
 
 #: For each revision, what a program of that time left in its tables: a task that is done with its
@@ -82,6 +83,11 @@ DATA["0002"] = (
         "at":100.5,"alerts":["a1"]}')
     """,
 )
+#: The history of metrics came with this one: a block of buckets.
+DATA["0003"] = (
+    *DATA["0002"],
+    "INSERT INTO series_blocks (step, start, settled, body) VALUES (60, 3600, TRUE, '\\x0102')",
+)
 
 
 def until(revision: str) -> History:
@@ -130,6 +136,9 @@ async def test_data_of_each_revision_is_read_after_the_migration(
     await store.add([new_task(1)])
     if revision >= "0002":
         await alerts_are_read(AlertStore(store.database))
+    if revision >= "0003":
+        block = await SeriesStore(store.database).get(60, 3600)
+        assert block == Block(60, 3600, True, b"\x01\x02")
     await store.close()
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from bot.app.operations_alerts import opened_alerts
 from bot.app.operations_backups import opened_backups
+from bot.app.operations_history import opened_history
 from bot.app.operations_metrics import opened_numbers
 from bot.app.parts import Base, Transfers
 from bot.app.profiling import build_profiling
@@ -21,6 +22,7 @@ async def opened_operations(
     """Everything that watches, listening to the events; and all services together."""
     async with AsyncExitStack() as stack:
         numbers = await stack.enter_async_context(opened_numbers(base, transfers))
+        history = await stack.enter_async_context(opened_history(base, numbers.readings))
         alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
         backups = await stack.enter_async_context(opened_backups(base))
         numbers.readings.provide("last_backup_age_seconds", backups.age)
@@ -30,6 +32,7 @@ async def opened_operations(
                 tasks=tasks,
                 tokens=tokens,
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
+                history=history,
                 profiling=build_profiling(base),
                 alerts=alerts,
                 backups=Backups(backups),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bot.services.alerts import Alerts
 from bot.services.backups import Backups
 from bot.services.callers import OWNER, Caller, Scope
+from bot.services.history import History
 from bot.services.metrics import Metrics
 from bot.services.profiling import Profiling
 from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
@@ -21,6 +22,7 @@ __all__ = [
     "Alerts",
     "Backups",
     "Caller",
+    "History",
     "Metrics",
     "Profiling",
     "Scope",
@@ -40,6 +42,7 @@ class Services:
     tasks: Tasks
     tokens: Tokens
     metrics: Metrics
+    history: History
     profiling: Profiling
     alerts: Alerts
     backups: Backups

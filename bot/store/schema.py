@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
@@ -148,3 +148,13 @@ sa.Index(
     "alert_notifications_by_channel", alert_notifications.c.channel, alert_notifications.c.state
 )
 sa.Index("alert_notifications_by_time", alert_notifications.c.created_at)
+
+# Samples (step 0) and buckets of the history of metrics: see ``operations.blocks``.
+series_blocks = sa.Table(
+    "series_blocks",
+    metadata,
+    sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)

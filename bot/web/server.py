@@ -29,7 +29,16 @@ from bot.errors import (
 )
 from bot.services import Caller, Services
 from bot.services import Scope as TokenScope
-from bot.web import render, rest, rest_alerts, rest_backups, rest_metrics, rest_profiler, schemas
+from bot.web import (
+    render,
+    rest,
+    rest_alerts,
+    rest_backups,
+    rest_history,
+    rest_metrics,
+    rest_profiler,
+    schemas,
+)
 from bot.web.auth import needs
 from bot.web.counting import CountRequests
 from bot.web.timing import TimeRequests
@@ -62,7 +71,7 @@ def build(
         openapi_url="/api/v3/openapi.json",
     )
     app.state.services, app.state.ready = services, ready
-    for part in (rest, rest_metrics, rest_profiler, rest_alerts, rest_backups):
+    for part in (rest, rest_metrics, rest_history, rest_profiler, rest_alerts, rest_backups):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     app.add_middleware(CountRequests)
