@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from bot.errors import Corrupt, Unsupported
 
 _Result = TypeVar("_Result")
 _FEW = 3  # threads for short work: more of them only wait for each other
+_FRESH = 1.0  # seconds for which the root of a destination is known: a batch asks by the thousand
 _LARGE = 16 * 1024 * 1024  # bytes from which a job must not hold up small ones
 
 
@@ -36,6 +38,7 @@ class LocalEngine:
     def __init__(self, roots: Sequence[Path], *, threads: int = 8) -> None:
         self._roots = Roots(roots)
         self._names = Names()
+        self._located: dict[str, tuple[float, str]] = {}
         self._flows: dict[str, Flow] = {}
         self._limit: int | None = None
         self._limits: dict[str, int | None] = {}
@@ -58,7 +61,13 @@ class LocalEngine:
         """
         if not self.delivers_to(destination):
             return None
-        return Path(self._roots.locate(destination).root, WORK, task)
+        known, now = self._located.get(destination), time.monotonic()
+        if known is None or now - known[0] > _FRESH:
+            if len(self._located) > 64:
+                self._located.clear()
+            # Each name of the path is asked of the disk. A delivery does that anew.
+            known = self._located[destination] = now, self._roots.locate(destination).root
+        return Path(known[1], WORK, task)
 
     async def plan(self, source: str, options: TaskOptions) -> Plan:
         """Unsupported."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 import pycurl
@@ -70,15 +71,20 @@ def parse(link: str, schemes: Iterable[str] = PORTS) -> Target:
     """Read ``link``. InvalidInput, without any password in it, where it is malformed or its
     scheme is not one of ``schemes``."""
     text = link.strip()
-    shape = _SHAPE.fullmatch(text)
     scheme = text.partition(":")[0].lower()
-    if shape is None and not _SCHEME.match(text):
+    if not _SCHEME.match(text):
         raise InvalidInput(f"{_shown(text)!r} is not a link", hint=_MEANT)
     if scheme not in schemes:
         raise InvalidInput(
             f"the scheme {scheme[:40]!r} is not known here",
             hint=f"known are {', '.join(sorted(schemes))}",
         )
+    return _parsed(text)
+
+
+@lru_cache(256)  # A task has its link read half a dozen times, mostly within a moment.
+def _parsed(text: str) -> Target:
+    shape = _SHAPE.fullmatch(text)
     if shape is None or not shape[2] or len(text) > _LONGEST:
         what = "is too long" if len(text) > _LONGEST else "names no host"
         raise InvalidInput(f"{_shown(text)!r} {what}", hint=_MEANT)

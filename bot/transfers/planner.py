@@ -124,7 +124,7 @@ class Planner:
         options = task.options
         if task.steps:
             return VIA_DISK
-        if isinstance(fetcher, Transferer) and fetcher is deliverer and options.stream is not False:
+        if fetcher is deliverer and isinstance(fetcher, Transferer) and options.stream is not False:
             return REMOTE_COPY
         if not _can_stream(fetcher, deliverer) or options.stream is False or options.checksum:
             return VIA_DISK
