@@ -109,9 +109,9 @@ def shown(value: object) -> str:
 
 
 def _plain_values(model: NestedModel) -> dict[str, object]:
-    """What was set of a dictionary, secrets redacted."""
+    """What was set of a dictionary; of its secrets nothing, for a token may be anywhere in them."""
     given = model.model_dump(by_alias=True, exclude_unset=True)
-    return {k: shown(v) if isinstance(v, SecretStr) else v for k, v in given.items()}
+    return {k: _STARS if isinstance(v, SecretStr) else v for k, v in given.items()}
 
 
 def _redacted(secret: str) -> str:

@@ -157,9 +157,9 @@ class AlertBook:
         alert.announced = True
         self._note(alert)
 
-    def explain(self, alert: Alert, message: str) -> None:
-        """Say more about an alert."""
-        alert.message = plain_lines(message, _MESSAGE)
+    def explain(self, alert: Alert, about: str) -> None:
+        """Say what an alert is about, before its message."""
+        alert.message = f"{plain(about, _LABEL)}: {alert.message}"
         self._note(alert)
 
     # Silences

@@ -6,19 +6,17 @@ HTML, terminals control sequences. Whoever names a file must not be able to call
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: Control, format (direction marks, zero width), surrogate and private characters, and separators
 #: of lines: https://www.unicode.org/reports/tr44/#General_Category_Values
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-#: A mention, a tag and a link begin with these; what looks alike, or a space that nobody sees
-#: behind it, ends that.
-_HARMLESS = {
-    ord("@"): "@\u200b",
-    ord("<"): "‹",
-    ord(">"): "›",
-    ord("`"): "'",
-}
+#: What nobody sees, and what keeps the two sides of it apart.
+_APART = "\u200b"
+#: Tags and code begin with these; what looks alike does not.
+_HARMLESS = {ord("<"): "‹", ord(">"): "›", ord("`"): "'"}
+_MENTION = re.compile(f"@(?!{_APART})")
 _CUT = "…"
 
 
@@ -26,9 +24,11 @@ def plain(text: str, limit: int) -> str:
     """``text`` on one line of at most ``limit`` characters, without anything that acts."""
     # Cut at first: ten kilobytes of a name need not be looked at.
     rough = text[: 4 * limit]
-    seen = (c if unicodedata.category(c) not in _INVISIBLE else " " for c in rough)
-    line = " ".join("".join(seen).split())
-    safe = line.translate(_HARMLESS).replace("](", "] (").replace("://", ":/\u200b/")
+    seen = (c if c == _APART or unicodedata.category(c) not in _INVISIBLE else " " for c in rough)
+    line = " ".join("".join(seen).split()).translate(_HARMLESS)
+    safe = _MENTION.sub(f"@{_APART}", line)
+    # A link with a text of its own, and one that shows where it leads.
+    safe = safe.replace("](", f"]{_APART}(").replace("://", f":/{_APART}/")
     return safe if len(safe) <= limit else safe[: limit - 1] + _CUT
 
 

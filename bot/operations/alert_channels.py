@@ -8,6 +8,7 @@ import functools
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -180,10 +181,13 @@ class AppriseChannel:
 
 
 def _apprise_service(url: str) -> NotifyBase | None:
-    from apprise import Apprise
+    with warnings.catch_warnings():
+        # It imports a hundred services, some of them by ways that Python will drop.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from apprise import Apprise
 
-    found: NotifyBase | None = Apprise.instantiate(url, suppress_exceptions=True)
-    return found
+        found: NotifyBase | None = Apprise.instantiate(url, suppress_exceptions=True)
+        return found
 
 
 class _Lines(logging.Handler):

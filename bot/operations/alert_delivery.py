@@ -112,7 +112,8 @@ class Courier:
         if not await self.store.pending(self.channel.name, 1):
             self._seen.clear()
             return False
-        await self.clock.sleep(bucket.wait(self.clock.monotonic()))
+        if (wait := bucket.wait(self.clock.monotonic())) > 0:
+            await self.clock.sleep(wait)
         waiting = await self.store.pending(self.channel.name, _AT_ONCE)
         if not waiting:
             return True
@@ -183,7 +184,7 @@ def digest(waiting: Sequence[Delivery]) -> Notification:
     if len(waiting) == 1:
         return waiting[0].notification
     told = [each.notification for each in waiting]
-    lines = [f"- [{each.severity}] {each.title}" for each in told[:_LISTED]]
+    lines = [f"- {each.title}" for each in told[:_LISTED]]
     more = len(told) - _LISTED
     if more > 0:
         lines.append(f"and {more} more")

@@ -28,6 +28,7 @@ _MEMORY = 600.0  # seconds: how far the speed of before reaches back
 _SETTLED = 60.0  # seconds of fetching before there is a speed to compare with
 _SLOW = 64 * 1024  # bytes a second; below, a ratio says nothing
 _LONG_LIVED = 14 * 86400.0  # seconds; a token made for less is meant to end soon
+_FRESH = 300.0  # seconds
 _MAX_PEM = 1024 * 1024  # bytes
 _LONG_WORK = frozenset({TaskState.PROCESSING, TaskState.VERIFYING, TaskState.SEEDING})
 
@@ -110,9 +111,18 @@ class Expiries:
         self._tokens = tokens
         self._certificates = certificates
         self._clock = clock
+        self._found: list[Sample] = []
+        self._looked_at: float | None = None
 
     async def sample(self) -> list[Sample]:
-        """One for each; a certificate that can't be read is as good as ended."""
+        """One for each, a few minutes old at most; a certificate that can't be read is as good as
+        ended."""
+        mono = self._clock.monotonic()
+        if self._looked_at is None or mono - self._looked_at >= _FRESH:
+            self._found, self._looked_at = await self._look(), mono
+        return self._found
+
+    async def _look(self) -> list[Sample]:
         now = self._clock.now()
         found = [
             Sample("token_left_seconds", left, {"token": each.name, "id": each.id})

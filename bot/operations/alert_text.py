@@ -11,6 +11,14 @@ from bot.operations.alert_signals import Sample
 
 _LISTED = 5  # alerts of one rule that a notification says more than a number of
 _LINE, _BODY = 400, 3000  # characters; a short message of Telegram has 4,096
+_WORDS = {
+    "<": "below",
+    "<=": "at most",
+    ">": "above",
+    ">=": "at least",
+    "==": "which is",
+    "!=": "which is not",
+}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -33,12 +41,12 @@ def shown(reading: str, value: float) -> str:
 
 def broken(rule: ReadingRule, sample: Sample | None) -> str:
     """What is wrong, with the figures."""
-    limit = f"{rule.comparison} {shown(rule.reading, rule.threshold)}"
+    limit = f"{_WORDS[rule.comparison]} {shown(rule.reading, rule.threshold)}"
     if sample is None:
         return f"{rule.reading} is not there"
     about = ", ".join(sample.labels.values())
     lasted = f" for {shown('_seconds', rule.hold)}" if rule.hold else ""
-    text = f"{rule.reading} is {shown(rule.reading, sample.value)} ({limit}{lasted})"
+    text = f"{rule.reading} is {shown(rule.reading, sample.value)}, {limit}{lasted}"
     return ": ".join(part for part in (about, sample.note or text) if part)
 
 

@@ -261,7 +261,7 @@ class Alerts:
         """Put the names of tasks before the messages of their alerts, which nobody has seen yet."""
         for alert in self.book.fresh():
             if "task" in alert.labels and (name := await self._describe(alert.labels["task"])):
-                self.book.explain(alert, f"{name[:300]}: {alert.message}")
+                self.book.explain(alert, name)
 
     @staticmethod
     def _is_news(alert: Alert) -> bool:
@@ -359,7 +359,9 @@ class Alerts:
             await self._wake.wait()
             self._wake.clear()
             return
-        delay = max(0.0, min(self._due.values()) - self._clock.monotonic())
+        delay = min(self._due.values()) - self._clock.monotonic()
+        if delay <= 0:
+            return
         waiting = [
             asyncio.ensure_future(self._wake.wait()),
             asyncio.ensure_future(self._clock.sleep(delay)),

@@ -45,6 +45,8 @@ class Alerts:
     """What a caller sees and does of alerts."""
 
     def __init__(self, engine: Engine, store: AlertStore, clock: Clock) -> None:
+        #: The channels; more of them may come and go, such as those of plugins.
+        self.couriers = engine.couriers
         self._engine = engine
         self._store = store
         self._clock = clock
@@ -87,8 +89,8 @@ class Alerts:
         caller.require(Scope.OPERATE)
         if len(labels) > MAX_LABELS:
             raise InvalidInput(f"{len(labels)} labels", hint=f"at most {MAX_LABELS}")
-        known = plain_labels(labels) | {"title": title, "by": caller.user}
-        what = Occurrence(MANUAL, severity, title, message, plain_labels(known))
+        about = plain_labels({**labels, "title": title, "by": caller.user})
+        what = Occurrence(MANUAL, severity, title, message, about)
         alert = self._engine.trigger(what)
         await self._engine.flush()
         return alert

@@ -22,6 +22,8 @@ from bot.store.schema import alert_notifications, alert_silences, alerts
 _LIVE = sorted(LIVE)
 _CHUNK = 500
 _MAX_LIMIT = 500
+#: Alerts, and notifications, that are kept at most when they are over.
+MOST = 100_000
 _LARGEST = 2**63
 
 _alert = msgspec.json.Decoder(Alert)
@@ -133,12 +135,15 @@ class AlertStore:
 
     async def forget(self, before: float) -> int:
         """Remove alerts that ended, silences that ended and notifications that were told (or given
-        up) before that time; how many."""
-        told = alert_notifications.c.state != "pending"
+        up) before that time, and the oldest of them past ``MOST``; how many."""
+        over, told = alerts.c.resolved_at.is_not(None), alert_notifications.c.state != "pending"
         return await self._database.write(
-            sa.delete(alerts).where(alerts.c.resolved_at < before),
+            sa.delete(alerts).where(over, (alerts.c.resolved_at < before) | _past_most(alerts)),
             sa.delete(alert_silences).where(alert_silences.c.until < before),
-            sa.delete(alert_notifications).where(told, alert_notifications.c.created_at < before),
+            sa.delete(alert_notifications).where(
+                told,
+                (alert_notifications.c.created_at < before) | _past_most(alert_notifications),
+            ),
         )
 
     # Silences
@@ -228,6 +233,11 @@ class AlertStore:
         for row in await self._database.read(query):
             found.setdefault(row["channel"], {})[row["state"]] = row["n"]
         return found
+
+
+def _past_most(table: sa.Table) -> sa.ColumnElement[bool]:
+    newest = sa.select(sa.func.max(table.c.seq)).scalar_subquery()
+    return table.c.seq <= newest - MOST
 
 
 def _is(state: str) -> sa.ColumnElement[bool]:
