@@ -15,8 +15,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
-from bot.domain.ports import Clock
-from bot.domain.profiling import NullProfiler
+from bot.domain.ports import Clock, Profiler
 from bot.operations.distribution import Distribution
 
 #: Where runs go whose operation has no place of its own any more.
@@ -222,9 +221,7 @@ class OperationProfiler:
             self._since = self._clock.now()
 
 
-def profiled(
-    profiler: OperationProfiler | NullProfiler, name: str
-) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+def profiled(profiler: Profiler, name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """A decorator that times each call of a function, or of a coroutine function, as ``name``."""
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
