@@ -26,6 +26,8 @@ _NOTES = _HERE / "NOTES.md"
 NAMES = (
     "idle",
     "store",
+    "history",
+    "profiler",
     "submit",
     "http_large",
     "http_throttled",

@@ -1,4 +1,4 @@
-"""Counts the requests that are answered: route, method, status, seconds."""
+"""Counts and times the requests that are answered: route, method, status, seconds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bot.domain.ports import Profiler
 from bot.services import Services
 
 
 class CountRequests:
-    """Tells the service of each answered request, by the template of its path."""
+    """Tells the service and the profiler of each answered request, by the template of its path.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A path in a name would make a name for each task, and a client can invent paths: those that no
+    route knows share one name.
+    """
+
+    def __init__(self, app: ASGIApp, profiler: Profiler) -> None:
         self._app = app
+        self._profiler = profiler
         self._expecting = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +50,8 @@ class CountRequests:
             route = getattr(scope.get("route"), "path", None)
             seconds = time.perf_counter() - began
             services.metrics.answered(route, scope["method"], status, seconds)
+            name = f"http.{scope['method']} {route}" if route else "http.unknown"
+            self._profiler.record(name, seconds, failed=status >= 500, path=scope["path"])
 
 
 def _routes(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str]]:

@@ -41,7 +41,6 @@ from bot.web import (
 )
 from bot.web.auth import needs
 from bot.web.counting import CountRequests
-from bot.web.timing import TimeRequests
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +73,7 @@ def build(
     for part in (rest, rest_metrics, rest_history, rest_profiler, rest_alerts, rest_backups):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
-    app.add_middleware(CountRequests)
-    app.add_middleware(TimeRequests, profiler=profiler)
+    app.add_middleware(CountRequests, profiler=profiler)
     _add_errors(app)
     _add_health(app)
     _add_metrics(app)
