@@ -96,7 +96,7 @@ async def test_failures_are_there_by_stage_and_code_before_the_first(tmp_path: P
         script.errors = [NetworkFailed("reset"), SourceNotFound("gone")]
         task = await it.rig.submit("a")
         await it.rig.failed_again(task, 1)
-        it.rig.clock.advance(60)
+        it.rig.clock.advance(30)
         await it.rig.until(task, TaskState.FAILED)
         it.rig.source.scripts["b"] = Script(plan_errors=[SourceNotFound("gone")])
         await it.rig.until(await it.rig.submit("b"))
