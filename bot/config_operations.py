@@ -150,6 +150,9 @@ class OperationsSettings(BaseSettings):
     )
     backup_keep_weekly: int = Field(4, ge=0, description="Weeks of which the newest is kept.")
     backup_keep_monthly: int = Field(6, ge=0, description="Months of which the newest is kept.")
+    backup_keep_replaced: int = Field(
+        3, ge=1, description="States that a restore replaced which are kept, the newest ones."
+    )
     backup_age_recipients: Annotated[list[_Recipient], split_at(",")] = Field(
         [],
         description="age recipients (age1...), comma separated, to whom backups are encrypted.",

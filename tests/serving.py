@@ -238,6 +238,12 @@ class Service:
             self._client = Client(address.socket, token)
         return self._client
 
+    def reconnect(self) -> None:
+        """The service has changed its token: the next call takes the one of now."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
     @property
     def url(self) -> str:
         """Where it listens for browsers."""

@@ -17,8 +17,10 @@ from bot.engines.rclone import RcloneEngine
 from bot.errors import ConfigError
 from bot.lock import InstanceLock
 from bot.operations.backup_catalog import Catalog
+from bot.operations.backup_database import Database
 from bot.operations.backup_databases import database_of
 from bot.operations.backup_remotes import Remotes
+from bot.operations.backup_restore import Restorer
 from bot.operations.backup_retention import Policy
 from bot.operations.backup_seal import Keys, Lock
 from bot.operations.backup_state import parts_of
@@ -52,12 +54,9 @@ def build_backups(
             )
     backups = Backups(
         catalog=Catalog(settings.backup_dir or settings.data_dir / _DIRECTORY),
-        database=database_of(
-            database_url(settings),
-            pg_dump=settings.pg_dump_path,
-            pg_restore=settings.pg_restore_path,
-        ),
+        database=_database(settings),
         parts=parts_of(settings.data_dir, Path.cwd()),
+        restorer=build_restorer(settings, clock),
         remotes=Remotes(rclone, settings.backup_destinations),
         options=_options(settings),
         work=settings.data_dir / _WORK,
@@ -66,6 +65,25 @@ def build_backups(
     )
     backups.prepare()
     return backups
+
+
+def build_restorer(settings: Settings, clock: Clock) -> Restorer:
+    """What puts backups in the place of the state."""
+    return Restorer(
+        settings.data_dir,
+        _database(settings),
+        parts_of(settings.data_dir, Path.cwd()),
+        clock,
+        keep=settings.backup_keep_replaced,
+    )
+
+
+def _database(settings: Settings) -> Database:
+    return database_of(
+        database_url(settings),
+        pg_dump=settings.pg_dump_path,
+        pg_restore=settings.pg_restore_path,
+    )
 
 
 def _options(settings: Settings) -> Options:
@@ -99,6 +117,7 @@ async def offline_backups(settings: Settings, clock: Clock) -> AsyncIterator[Bac
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         stack.enter_context(InstanceLock(settings.data_dir))
+        await build_restorer(settings, clock).settle()
         rclone = None
         if settings.backup_destinations:
             curl = CurlLoop(EgressPolicy(settings.egress_allow), ca_file=settings.http_ca_file)

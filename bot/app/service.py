@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from bot.app.engines import build_engines
 from bot.app.operations import opened_operations
+from bot.app.operations_backups import build_restorer
 from bot.app.parts import Base, SystemClock, Transfers, database_url
 from bot.app.profiling import build_profiler
 from bot.app.transfers import build_transfers
@@ -64,41 +65,77 @@ async def running(settings: Settings, *, restore: bool = True) -> AsyncIterator[
     ``restore`` queues what a crash or a stop left; without it those tasks are known but wait.
     ConfigError where another process works in the same DATA_DIR.
     """
-    async with AsyncExitStack() as stack:
-        base = await _opened_base(settings, stack)
-        transfers = build_transfers(base)
-        tasks = Tasks(
-            store=base.store,
-            planner=transfers.planner,
-            scheduler=transfers.scheduler,
-            runner=transfers.runner,
-            debris=transfers.debris,
-            cache=base.cache,
-            hub=base.hub,
-            clock=base.clock,
-            default_destination=str(settings.download_dir),
-            max_queued_per_user=settings.max_queued_per_user,
-            daily_bytes=settings.user_daily_bytes,
-        )
-        tokens = Tokens(base.store, base.clock)
-        # They hear of every event, so they start before tasks and stop after them.
-        services = await stack.enter_async_context(
-            opened_operations(base, transfers, tasks, tokens)
-        )
-        stack.push_async_callback(transfers.scheduler.stop)
-        await transfers.scheduler.start(run_restored=restore)
-        if restore:
-            transfers.janitor.start()
-            stack.push_async_callback(transfers.janitor.stop)
-        transfers.governor.start()
-        stack.push_async_callback(transfers.governor.stop)
-        yield App(settings, transfers, services, base.profiler)
+    with locked(settings):
+        async with started(settings, restore=restore) as app:
+            yield app
+
+
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
+    """DATA_DIR is ours alone. ConfigError where another process works in it."""
+    _private(settings.data_dir)
+    with InstanceLock(settings.data_dir):
+        yield
+
+
+@asynccontextmanager
+async def started(settings: Settings, *, restore: bool = True) -> AsyncIterator[App]:
+    """As ``running``, in a DATA_DIR that is locked already.
+
+    Where a backup was put in place before, it has proved itself when everything has started; where
+    something does not start, the state before it comes back.
+    """
+    restorer = build_restorer(settings, SystemClock())
+    journal, outcome = await restorer.settle(), None
+    stack = AsyncExitStack()
+    try:
+        app = await _started(settings, stack, restore=restore)
+    except Exception as error:
+        await stack.aclose()
+        if journal is None:
+            raise
+        outcome = await restorer.roll_back(journal, f"the service did not start with it: {error}")
+        app = await _started(settings, stack, restore=restore)
+    else:
+        if journal is not None:
+            outcome = await restorer.confirm(journal)
+    async with stack:
+        if outcome is not None:
+            app.services.backups.restored(outcome)
+        yield app
+
+
+async def _started(settings: Settings, stack: AsyncExitStack, *, restore: bool) -> App:
+    base = await _opened_base(settings, stack)
+    transfers = build_transfers(base)
+    tasks = Tasks(
+        store=base.store,
+        planner=transfers.planner,
+        scheduler=transfers.scheduler,
+        runner=transfers.runner,
+        debris=transfers.debris,
+        cache=base.cache,
+        hub=base.hub,
+        clock=base.clock,
+        default_destination=str(settings.download_dir),
+        max_queued_per_user=settings.max_queued_per_user,
+        daily_bytes=settings.user_daily_bytes,
+    )
+    tokens = Tokens(base.store, base.clock)
+    # They hear of every event, so they start before tasks and stop after them.
+    services = await stack.enter_async_context(opened_operations(base, transfers, tasks, tokens))
+    stack.push_async_callback(transfers.scheduler.stop)
+    await transfers.scheduler.start(run_restored=restore)
+    if restore:
+        transfers.janitor.start()
+        stack.push_async_callback(transfers.janitor.stop)
+    transfers.governor.start()
+    stack.push_async_callback(transfers.governor.stop)
+    return App(settings, transfers, services, base.profiler)
 
 
 async def _opened_base(settings: Settings, stack: AsyncExitStack) -> Base:
-    _private(settings.data_dir)
     settings.download_dir.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(InstanceLock(settings.data_dir))
     clock = SystemClock()
     profiler = build_profiler(settings, clock)
     store = await stack.enter_async_context(opened_store(settings, profiler))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from bot.app import started
 from bot.app.operations_backups import offline_backups
 from bot.app.parts import SystemClock
 from bot.cli.client import Client, ServiceError
+from bot.cli.host import running_service
 from bot.config import Settings
+from bot.errors import Unauthenticated, Unavailable
 from bot.operations.backup_jobs import Job
 from bot.operations.backup_seal import Keys
 from bot.operations.backups import Backups
@@ -40,11 +44,15 @@ class Door(Protocol):
     def delete(self, name: str) -> None:
         """Remove one."""
 
+    def restore(self, name: str, keys: Json, *, config: bool, show: Show) -> Json:
+        """Put one in the place of the state; how that ended."""
+
 
 class ServiceDoor:
     """Through the running service."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._settings = settings
         self._client = client
 
     def list(self, *, remotes: bool) -> Json:
@@ -64,6 +72,25 @@ class ServiceDoor:
     def delete(self, name: str) -> None:
         """See Door."""
         self._client.delete(f"/backups/{name}")
+
+    def restore(self, name: str, keys: Json, *, config: bool, show: Show) -> Json:
+        """See Door."""
+        show("checking the backup", 0, 0)
+        body = {"name": name, "confirm": name, "config": config, **keys}
+        wanted = self._client.post("/backups/restore", body)["id"]
+        while True:
+            show("waiting for the service", 0, 0)
+            # It comes back with other tokens, and in between it does not answer.
+            with contextlib.suppress(Unavailable, Unauthenticated, ServiceError):
+                service = running_service(self._settings)
+                if service is None:
+                    break
+                with service as client:
+                    found: Json = client.get("/backups/restore")
+                if found["id"] == wanted:
+                    return found
+            time.sleep(_LOOK)
+        raise Unavailable("the service is gone", hint="mltb serve goes on with the restore")
 
     def _settled(self, answer: Json, show: Show) -> Json:
         """The backup, once the job that the answer tells of is over."""
@@ -104,6 +131,13 @@ class OfflineDoor:
         """See Door."""
         self._do(lambda maker: _deleted(maker, name))
 
+    def restore(self, name: str, keys: Json, *, config: bool, show: Show) -> Json:
+        """See Door."""
+        given = Keys(keys.get("identity"), keys.get("passphrase")) or None
+        return self._do(
+            lambda maker: _restored(self._settings, maker, name, given, config=config, show=show)
+        )
+
     def _do(self, work: Callable[[Backups], Awaitable[Json]]) -> Json:
         async def locked() -> Json:
             async with offline_backups(self._settings, SystemClock()) as maker:
@@ -122,19 +156,31 @@ async def _deleted(maker: Backups, name: str) -> Json:
 
 
 async def _watched(job: Job, show: Show) -> Json:
+    return render.backup(await _result(job, show))
+
+
+async def _result(job: Job, show: Show) -> Any:
     while True:
         try:
-            return render.backup(await job.result(_LOOK))
+            return await job.result(_LOOK)
         except TimeoutError:
             show(job.step, job.done, job.total)
 
 
+async def _restored(
+    settings: Settings, maker: Backups, name: str, keys: Keys | None, *, config: bool, show: Show
+) -> Json:
+    _, job = maker.restore(name, keys, config=config)
+    await maker.restorer.swap(await _result(job, show), lambda step: show(step, 0, 0))
+    show("starting a service with it", 0, 0)
+    async with started(settings, restore=False) as app:
+        return render.restore(app.services.backups.last_restore(OWNER))
+
+
 def with_backups(settings: Settings, work: Callable[[Door], int]) -> int:
     """The result of ``work`` with the running service, or without one."""
-    from bot.cli.host import running_service
-
-    service: AbstractContextManager[Client] | None = running_service(settings)
+    service = running_service(settings)
     if service is None:
         return work(OfflineDoor(settings))
     with service as client:
-        return work(ServiceDoor(client))
+        return work(ServiceDoor(settings, client))

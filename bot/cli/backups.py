@@ -158,6 +158,39 @@ def backup_verify(name: str, *, identity: Path | None, ask_passphrase: bool, as_
     _work(work)
 
 
+@backup.command("restore")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--config", is_flag=True, help="Put back .env and config.py, too.")
+@_keys
+@json_option
+def backup_restore(name: str, *, yes: bool, config: bool, as_json: bool, **given: Any) -> None:
+    """Put the backup NAME in the place of the present state.
+
+    It is verified first. The state before it is kept in DATA_DIR, and comes back by itself where
+    the service does not start with the restored one. A running service is restarted.
+    """
+    if not yes:
+        click.confirm(f"Replace the present state by {name}?", abort=True, err=True)
+    keys = _given(given["identity"], ask_passphrase=given["ask_passphrase"])
+    progress = _Progress(as_json=as_json)
+
+    def work(door: Door) -> int:
+        from bot.cli import output
+
+        found = door.restore(name, keys, config=config, show=progress)
+        progress.end()
+        if as_json:
+            output.line(found)
+        else:
+            output.say(f"{found['name']} {found['state']}: {found['message']}")
+            if found["kept"]:
+                output.say(f"  the state before it: {found['kept']}")
+        return 0 if found["state"] == "restored" else 1
+
+    _work(work)
+
+
 @backup.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def backup_delete(names: tuple[str, ...]) -> None:

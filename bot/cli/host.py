@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 
 import uvicorn
 
-from bot.app import App, running
+from bot.app import App, locked, started
 from bot.cli.client import Client
 from bot.config import Settings
 from bot.engines.children import allow_open_files
@@ -52,6 +52,29 @@ async def own_token(app: App) -> str:
     return secret
 
 
+class Doors:
+    """The sockets that a process listens on, while services come and go behind them: whoever
+    knocks in between waits. ``public``: on WEB_HOST:WEB_PORT too."""
+
+    def __init__(self, settings: Settings, *, public: bool) -> None:
+        self._settings = settings
+        self._public = public
+        self._sockets: list[socket.socket] = []
+        self._address: Address | None = None
+
+    def open(self) -> tuple[list[socket.socket], Address]:
+        """Sockets for one service, which closes them, and where they are. ConfigError where the
+        port is taken."""
+        if self._address is None:
+            self._sockets, self._address = _listen(self._settings, public=self._public)
+        return [each.dup() for each in self._sockets], self._address
+
+    def close(self) -> None:
+        """Listen no more."""
+        for each in self._sockets:
+            each.close()
+
+
 @asynccontextmanager
 async def hosted(settings: Settings, *, public: bool, restore: bool) -> AsyncIterator[Address]:
     """The service, listening on its unix socket, and where ``public`` on WEB_HOST:WEB_PORT too.
@@ -59,9 +82,19 @@ async def hosted(settings: Settings, *, public: bool, restore: bool) -> AsyncIte
     ConfigError where the port is taken.
     """
     log.debug("up to %d open files", allow_open_files())
-    async with running(settings, restore=restore) as app:
+    with locked(settings), contextlib.closing(Doors(settings, public=public)) as doors:
+        async with served(settings, doors, restore=restore) as (_, address):
+            yield address
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings, doors: Doors, *, restore: bool
+) -> AsyncIterator[tuple[App, Address]]:
+    """A service behind these doors, in a DATA_DIR that is locked already."""
+    async with started(settings, restore=restore) as app:
         await own_token(app)
-        sockets, address = _listen(settings, public=public)
+        sockets, address = doors.open()
         config = uvicorn.Config(
             app.web(),
             http="httptools",
@@ -78,7 +111,7 @@ async def hosted(settings: Settings, *, public: bool, restore: bool) -> AsyncIte
         plate = Doorplate(settings.data_dir)
         plate.publish(address)
         try:
-            yield address
+            yield app, address
         finally:
             plate.withdraw()
             server.should_exit = True

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from contextlib import closing
 
 import uvloop
 
-from bot.cli.host import hosted, stoppable
+from bot.app import App, locked
+from bot.app.operations_backups import build_restorer
+from bot.app.parts import SystemClock
+from bot.cli.host import Doors, served, stoppable
 from bot.cli.logs import start_logging
 from bot.config import Loaded, Settings
+from bot.engines.children import allow_open_files
+from bot.errors import MltbError
 from bot.lock import Address, Doorplate
+from bot.operations.backup_restore import Prepared
+
+log = logging.getLogger(__name__)
 
 
 def run(loaded: Loaded) -> int:
@@ -23,11 +32,39 @@ def run(loaded: Loaded) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    async with stoppable() as stop, hosted(settings, public=True, restore=True) as address:
-        _greet(settings, address)
-        await stop.wait()
-        logging.getLogger(__name__).info("stopping; what is under way goes on at the next start")
-    return 0
+    log.debug("up to %d open files", allow_open_files())
+    async with stoppable() as stop:
+        with locked(settings), closing(Doors(settings, public=True)) as doors:
+            greeted = False
+            while True:
+                async with served(settings, doors, restore=True) as (app, address):
+                    if not greeted:
+                        _greet(settings, address)
+                    greeted = True
+                    prepared = await _stopped(stop, app)
+                if prepared is None:
+                    return 0
+                await _put_in_place(settings, prepared)
+
+
+async def _stopped(stop: asyncio.Event, app: App) -> Prepared | None:
+    """Wait until the service is to stop: for a backup to put in place, or for good."""
+    wanted = asyncio.ensure_future(app.services.backups.restore_wanted())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([wanted, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        stopping.cancel()
+        return wanted.result()
+    wanted.cancel()
+    log.info("stopping; what is under way goes on at the next start")
+    return None
+
+
+async def _put_in_place(settings: Settings, prepared: Prepared) -> None:
+    try:
+        await build_restorer(settings, SystemClock()).swap(prepared)
+    except MltbError as error:
+        log.warning("restore: %s is not in place, the service goes on: %s", prepared.name, error)
 
 
 def _greet(settings: Settings, address: Address) -> None:

@@ -50,7 +50,7 @@ class Database(Protocol):
         """Open a copy as the service would, migrations and all; Corrupt where that fails."""
 
     async def set_aside(self, mark: str) -> None:
-        """Put the live tables where ``mark`` (lower case letters and digits) finds them again."""
+        """Put the live tables where ``mark`` (letters, digits and ``_``) finds them again."""
 
     async def load(self, copy: Path) -> None:
         """Fill the empty place with what ``copy`` holds, all or nothing."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from pathlib import Path
 from bot import __version__
 from bot.domain import events
 from bot.domain.ports import Clock
-from bot.errors import Conflict, Corrupt, MltbError, TransferError, Unavailable
+from bot.errors import Conflict, Corrupt, MltbError, Unavailable
 from bot.operations import backup_archive as archive
 from bot.operations import backup_names as names
 from bot.operations.backup_catalog import Catalog, Copy, Record, Verification, sync_directory
 from bot.operations.backup_database import Database
 from bot.operations.backup_jobs import Job, Jobs, interruptible
+from bot.operations.backup_keeping import Keeper
 from bot.operations.backup_open import Opened, opened_backup
 from bot.operations.backup_remotes import Remotes
-from bot.operations.backup_retention import Candidate, Policy, surplus
+from bot.operations.backup_restore import Outcome, Prepared, Restorer
+from bot.operations.backup_retention import Policy
 from bot.operations.backup_seal import Keys, Lock
 from bot.operations.backup_state import Part, gather, size_of
 
@@ -56,6 +59,7 @@ class Backups:
         database: Database,
         parts: list[Part],
         remotes: Remotes,
+        restorer: Restorer,
         options: Options,
         work: Path,
         clock: Clock,
@@ -64,15 +68,18 @@ class Backups:
         self.catalog = catalog
         self.database = database
         self.remotes = remotes
+        self.restorer = restorer
         self.options = options
         self.jobs = Jobs(clock)
         self._parts = parts
         self._work = work
         self._clock = clock
         self._publish = publish
+        self._keeper = Keeper(catalog, remotes, options.policy, clock, publish)
         self._tried_at = 0.0
         self._newest: float | None = None
         self._schedule: asyncio.Task[None] | None = None
+        self._restore: asyncio.Future[Prepared] | None = None
 
     def prepare(self) -> None:
         """Remove what a crash left half made."""
@@ -109,7 +116,43 @@ class Backups:
         names.checked(name)
         return self.jobs.begin("verify", name, lambda job: self._verify(job, keys))
 
-    async def opened(self, job: Job, keys: Keys | None, scratch: Path) -> Opened:
+    def restore(self, name: str, keys: Keys | None, *, config: bool) -> tuple[str, Job]:
+        """Open a backup for good: an id of the restore, and the job whose result is Prepared.
+
+        Whoever waits in ``restore_wanted`` gets that, too. Conflict where something is under way.
+        """
+        names.checked(name)
+        restore = secrets.token_hex(6)
+
+        async def work(job: Job) -> Prepared:
+            try:
+                opened = await self._opened(job, keys, self._scratch("restore"))
+            except MltbError as error:
+                self.restorer.failed(restore, name, error)
+                raise
+            prepared = Prepared(restore, name, opened, config)
+            if self._restore is not None and not self._restore.done():
+                self._restore.set_result(prepared)
+            return prepared
+
+        return restore, self.jobs.begin("restore", name, work)
+
+    @property
+    def restores(self) -> bool:
+        """Whether somebody waits in ``restore_wanted``: the process can change its state."""
+        return self._restore is not None
+
+    async def restore_wanted(self) -> Prepared:
+        """Wait until a backup is ready to take the place of the state."""
+        self._restore = asyncio.get_running_loop().create_future()
+        return await self._restore
+
+    def tell_restored(self, outcome: Outcome) -> None:
+        """Tell everybody how a restore ended."""
+        ok = outcome.state == "restored"
+        self._publish(events.BackupRestored(self._clock.now(), outcome.name, ok, outcome.message))
+
+    async def _opened(self, job: Job, keys: Keys | None, scratch: Path) -> Opened:
         """The backup of a job, whole and checked, in the new directory ``scratch``."""
         fetched = scratch.with_name(f"{scratch.name}-fetched")
         try:
@@ -120,6 +163,8 @@ class Backups:
                 path = await self.remotes.fetch(job.name, fetched)
             keys = keys or self.options.keys
             return await opened_backup(path, scratch, self.database, keys, job.report)
+        except OSError as error:
+            raise _translated(error, scratch, 0) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, fetched, ignore_errors=True)
 
@@ -170,20 +215,20 @@ class Backups:
         started = self._clock.monotonic()
         try:
             record = await self._made(job)
+            record.seconds = round(self._clock.monotonic() - started, 3)
+            self.catalog.note(record)
+            self._look()
+            log.info("backup: made %s, %d bytes", record.name, record.size)
+            if self.options.verify and (self.options.keys or not record.encrypted):
+                record = await self._verified(job, record, None)
         except MltbError as error:
             self._publish(events.BackupFailed(self._clock.now(), error.code, error.message))
             raise
-        record.seconds = round(self._clock.monotonic() - started, 3)
-        self.catalog.note(record)
-        self._look()
-        log.info("backup: made %s, %d bytes", record.name, record.size)
-        if self.options.verify and (self.options.keys or not record.encrypted):
-            record = await self._verified(job, record, None)
-        await self._copy_out(job, record)
+        await self._keeper.copy_out(job, record)
         path = str(self.catalog.path(record.name))
         now, size, seconds = self._clock.now(), record.size or 0, record.seconds or 0.0
         self._publish(events.BackupMade(now, record.name, path, size, seconds))
-        await self._forget_surplus()
+        await self._keeper.forget_surplus()
         return record
 
     async def _made(self, job: Job) -> Record:
@@ -249,12 +294,10 @@ class Backups:
     async def _verified(self, job: Job, record: Record, keys: Keys | None) -> Record:
         started, scratch = self._clock.monotonic(), self._scratch("verify")
         try:
-            opened = await self.opened(job, keys, scratch)
+            opened = await self._opened(job, keys, scratch)
         except Corrupt as error:
             self._note_result(record, Verification(self._clock.now(), ok=False, error=str(error)))
             raise
-        except OSError as error:
-            raise _translated(error, scratch, record.content or 0) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         manifest, checked = opened.manifest, opened.checked
@@ -278,62 +321,21 @@ class Backups:
         self._look()
         self._publish(events.BackupVerified(self._clock.now(), record.name, result.ok))
 
-    # Copies at remotes, and what goes
-
-    async def _copy_out(self, job: Job, record: Record) -> None:
-        """Copy to every remote that has none yet; a failure is noted, and tried again later."""
-        for destination in self.remotes.destinations:
-            copy = record.copies.get(destination)
-            if copy is not None and copy.done:
-                continue
-            job.report(f"copying to {destination}", 0, record.size or 0)
-            try:
-                await self.remotes.put(record, self.catalog, destination)
-            except MltbError as error:
-                log.warning("backup: %s is not at %s: %s", record.name, destination, error)
-                message = f"{record.name} is not at {destination}: {error.message}"
-                self._publish(events.BackupFailed(self._clock.now(), error.code, message))
-                continue
-            record.copies[destination].at = self._clock.now()
-            self.catalog.note(record)
-
-    async def _forget_surplus(self) -> None:
-        records = {record.name: record for record in self.catalog.records()}
-        here = [_candidate(record) for record in records.values() if record.local]
-        for name in surplus(here, self.options.policy):
-            log.info("backup: %s goes", name)
-            elsewhere = any(copy.done for copy in records[name].copies.values())
-            self.catalog.remove(name, notes=not elsewhere)
-        for destination in self.remotes.destinations:
-            with contextlib.suppress(TransferError):  # The next backup tries again.
-                await self._forget_at(destination, records)
-
-    async def _forget_at(self, destination: str, records: dict[str, Record]) -> None:
-        there = await self.remotes.names(destination)
-        known = [_candidate(records.get(n) or Record(n, names.made_at(n))) for n in there]
-        for name in surplus(known, self.options.policy):
-            log.info("backup: %s goes from %s", name, destination)
-            await self.remotes.remove(name, destination)
-            record = self.catalog.find(name)
-            if record is not None and record.copies.pop(destination, None) is not None:
-                self.catalog.note(record)
-            if self.catalog.find(name) is None:
-                self.catalog.remove(name, notes=True)
-
     # The schedule
 
     async def _follow(self) -> None:
         while True:
             await self._clock.sleep(_LOOK)
+            since = self._clock.monotonic() - self._tried_at
             with contextlib.suppress(MltbError):  # The job has logged it.
                 if self._due():
                     await self.create().result()
-                elif (record := self._uncopied()) is not None:
+                elif since >= _RETRY and (record := self._keeper.uncopied()) is not None:
                     await self._copy_again(record).result()
 
     def _copy_again(self, record: Record) -> Job:
         self._tried_at = self._clock.monotonic()
-        return self.jobs.begin("copy", record.name, lambda job: self._copy_out(job, record))
+        return self.jobs.begin("copy", record.name, lambda job: self._keeper.copy_out(job, record))
 
     def _due(self) -> bool:
         """Whether the next is due. A clock that was set back makes the newest one lie in the
@@ -346,20 +348,6 @@ class Backups:
             return since >= min(interval, _FIRST)
         age = self._clock.now() - newest
         return since >= interval if age < 0 else age >= interval and since >= min(interval, _RETRY)
-
-    def _uncopied(self) -> Record | None:
-        """The newest backup, if a remote still lacks it and it is time for another try."""
-        if self._clock.monotonic() - self._tried_at < _RETRY:
-            return None
-        newest = next((each for each in self.catalog.records() if each.local), None)
-        if newest is None or newest.good is False:
-            return None
-        done = {place for place, copy in newest.copies.items() if copy.done}
-        return newest if set(self.remotes.destinations) - done else None
-
-
-def _candidate(record: Record) -> Candidate:
-    return Candidate(record.name, record.created_at, record.good)
 
 
 def _translated(error: OSError, place: Path, needed: int) -> MltbError:

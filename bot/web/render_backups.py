@@ -9,6 +9,7 @@ import msgspec
 
 from bot.operations.backup_catalog import Record, Verification
 from bot.operations.backup_jobs import Failed, Job
+from bot.operations.backup_restore import Outcome
 from bot.services.backups import BackupStats
 from bot.web.render import moment
 
@@ -47,6 +48,14 @@ def stats(of: BackupStats) -> dict[str, Any]:
         "running": None if of.running is None else _job(of.running),
         "last_failure": None if of.last_failure is None else _failed(of.last_failure),
     }
+
+
+def restore(of: Outcome | None) -> dict[str, Any]:
+    """How the last restore ended."""
+    if of is None:
+        names = ("id", "name", "at", "message", "kept")
+        return _OK | dict.fromkeys(names) | {"state": "none"}
+    return _OK | msgspec.structs.asdict(of) | {"at": moment(of.at)}
 
 
 def _fields(of: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Response
 from fastapi.responses import FileResponse
 
+from bot.errors import InvalidInput
 from bot.operations.backup_catalog import Record
 from bot.operations.backup_jobs import Job
 from bot.operations.backup_names import PATTERN
@@ -21,6 +22,8 @@ Name = Annotated[str, Path(pattern=f"^{PATTERN}$", description="The name of a ba
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"model": schemas.JobOut, "description": "It goes on by itself."}
 }
+
+_PATIENCE = 60.0  # seconds that a caller waits for the check before a restore
 
 
 def _settled(found: Record | Job, status: int) -> Response:
@@ -55,6 +58,26 @@ async def create(body: schemas.CreateIn, caller: Admin, services: All) -> Respon
 async def stats(caller: Admin, services: All) -> Response:
     """The backups as a whole, and what is under way."""
     return reply(render.stats(services.backups.stats(caller)))
+
+
+@router.post("/restore", status_code=202, response_model=schemas.RestoringOut, tags=["backups"])
+async def restore(body: schemas.RestoreIn, caller: Admin, services: All) -> Response:
+    """Check a backup, then stop the service, put the backup in place, and start again; the state
+    before it comes back where that fails."""
+    if body.confirm != body.name:
+        raise InvalidInput(
+            f"confirm is {body.confirm[:100]!r}", hint=f"repeat the name: {body.name}"
+        )
+    restore = await services.backups.restore(
+        caller, body.name, keys_of(body), config=body.config, within=_PATIENCE
+    )
+    return reply({"status": "ok", "id": restore, "name": body.name, "state": "restoring"}, 202)
+
+
+@router.get("/restore", response_model=schemas.RestoreOut, tags=["backups"])
+async def last_restore(caller: Admin, services: All) -> Response:
+    """How the last restore ended."""
+    return reply(render.restore(services.backups.last_restore(caller)))
 
 
 @router.get("/{name}", response_model=schemas.BackupOut, tags=["backups"])

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bot.operations.backup_names import PATTERN
+
 
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -136,3 +138,34 @@ class BackupStatsOut(BaseModel):
     newest: BackupFields | None
     running: JobFields | None
     last_failure: JobFailedOut | None
+
+
+class RestoreIn(KeysIn):
+    """A backup to restore."""
+
+    name: str = Field(pattern=f"^{PATTERN}$")
+    confirm: str = Field(description="The same name again.")
+    config: bool = Field(
+        False, description="Put back .env and config.py too; the next start reads them."
+    )
+
+
+class RestoringOut(BaseModel):
+    """A restore that goes on by itself; GET /backups/restore tells how it ended."""
+
+    status: Literal["ok"]
+    id: str
+    name: str
+    state: Literal["restoring"]
+
+
+class RestoreOut(BaseModel):
+    """How the last restore ended."""
+
+    status: Literal["ok"]
+    id: str | None
+    name: str | None
+    state: Literal["none", "restored", "rolled_back", "failed"]
+    at: datetime | None
+    message: str | None
+    kept: str | None = Field(description="Where the state before it lies.")
