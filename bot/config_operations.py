@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import ByteSize, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings
 
-from bot.config_types import AnyCase, NestedModel, Place, Seconds, split_at
+from bot.config_types import AnyCase, NestedModel, Place, Rate, Seconds, split_at
 
 _Severity = Literal["critical", "high", "medium", "low"]
 _Recipient = Annotated[str, StringConstraints(pattern=r"^age1[0-9a-z]{58}$")]
@@ -169,4 +169,13 @@ class OperationsSettings(BaseSettings):
     )
     pg_restore_path: Place | None = Field(
         None, description="pg_restore program; empty: the one found."
+    )
+
+    # Integrity
+    integrity_rate: Rate = Field(
+        ByteSize(64 * 1024 * 1024),
+        description="Bytes a second that a check reads, such as 64M; off: no limit.",
+    )
+    integrity_history: int = Field(
+        200, ge=1, description="Checks, and starts of the service, that are remembered."
     )

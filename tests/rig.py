@@ -375,7 +375,7 @@ async def rig(
                 runner,
                 scheduler,
                 debris,
-                Janitor(debris, store, clock, keep_finished=1000),
+                Janitor(debris, store, hub, clock, keep_finished=1000),
                 Governor(engines, Timetable.parse("", None), clock),
             ),
             profiler,

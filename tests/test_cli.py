@@ -468,7 +468,7 @@ def test_bash_completes(alone: Service, tmp_path: Path) -> None:
         timeout=PATIENCE,
         check=True,
     )
-    assert done.stdout.splitlines() == ["--overwrite", "resume retry"]
+    assert done.stdout.splitlines() == ["--overwrite", "recovery resume retry"]
 
 
 def test_the_installed_command_is_the_same(alone: Service) -> None:

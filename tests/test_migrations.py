@@ -88,6 +88,25 @@ DATA["0003"] = (
     *DATA["0002"],
     "INSERT INTO series_blocks (step, start, settled, body) VALUES (60, 3600, TRUE, '\\x0102')",
 )
+#: A check that was limited, what it found, and a start that never ended.
+DATA["0004"] = (
+    *DATA["0003"],
+    """
+    INSERT INTO checks (id, "user", owner, scope, target, state, started_at, finished_at, seconds,
+        files, bytes, wrong, findings, body)
+    VALUES ('c1', 'ann', NULL, 'all', NULL, 'partial', 300.5, 301.5, 1.0, 2, 5, 1, 1,
+        '{"order":{"scope":"all","limit":1},"receipts":1,"cursor":"[102.5,\\"done1\\"]"}')
+    """,
+    """
+    INSERT INTO findings (check_id, number, condition, task, path, expected, found)
+    VALUES ('c1', 1, 'missing', 'done1', '/srv/Film.mkv', '5', NULL)
+    """,
+    """
+    INSERT INTO starts (id, started_at, ended_at, body)
+    VALUES ('s1', 400.5, NULL, '{"id":"s1","started_at":400.5,"version":"0.1.0",
+        "recovery":{"resumed":[{"task":"t","user":"ann","stage":"fetch","kept":7}]}}')
+    """,
+)
 
 
 def until(revision: str) -> History:

@@ -9,6 +9,7 @@ from bot.app.operations_alerts import opened_alerts
 from bot.app.operations_backups import opened_backups
 from bot.app.operations_history import opened_history
 from bot.app.operations_metrics import opened_numbers
+from bot.app.operations_recovery import opened_recovery
 from bot.app.parts import Base, Transfers
 from bot.app.profiling import build_profiling
 from bot.domain import events
@@ -17,10 +18,14 @@ from bot.services import Backups, Metrics, Services, Tasks, Tokens
 
 @asynccontextmanager
 async def opened_operations(
-    base: Base, transfers: Transfers, tasks: Tasks, tokens: Tokens
+    base: Base, transfers: Transfers, tasks: Tasks, tokens: Tokens, *, restores: bool = True
 ) -> AsyncIterator[Services]:
-    """Everything that watches, listening to the events; and all services together."""
+    """Everything that watches, listening to the events; and all services together.
+
+    ``restores`` says that this run takes up what earlier ones left.
+    """
     async with AsyncExitStack() as stack:
+        recovery = await stack.enter_async_context(opened_recovery(base, tasks, restores=restores))
         numbers = await stack.enter_async_context(opened_numbers(base, transfers))
         history = await stack.enter_async_context(opened_history(base, numbers.readings))
         alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
@@ -36,6 +41,7 @@ async def opened_operations(
                 profiling=build_profiling(base),
                 alerts=alerts,
                 backups=Backups(backups),
+                recovery=recovery,
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

@@ -123,7 +123,9 @@ async def _started(settings: Settings, stack: AsyncExitStack, *, restore: bool) 
     )
     tokens = Tokens(base.store, base.clock)
     # They hear of every event, so they start before tasks and stop after them.
-    services = await stack.enter_async_context(opened_operations(base, transfers, tasks, tokens))
+    services = await stack.enter_async_context(
+        opened_operations(base, transfers, tasks, tokens, restores=restore)
+    )
     stack.push_async_callback(transfers.scheduler.stop)
     await transfers.scheduler.start(run_restored=restore)
     if restore:

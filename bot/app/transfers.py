@@ -67,7 +67,7 @@ def build_transfers(base: Base) -> Transfers:
         debris=debris,
         disk_wait=settings.disk_wait,
     )
-    janitor = Janitor(debris, store, clock, keep_finished=settings.keep_finished)
+    janitor = Janitor(debris, store, base.hub, clock, keep_finished=settings.keep_finished)
     timetable = Timetable.parse(settings.bandwidth_timetable, settings.bandwidth_limit)
     governor = Governor(engines, timetable, clock)
     return Transfers(planner, runner, scheduler, debris, janitor, governor)

@@ -234,6 +234,15 @@ class ClientLeft(Event, frozen=True, tag="client.left"):
     client: str
 
 
+class DebrisSwept(Event, frozen=True, tag="debris.swept", omit_defaults=True):
+    """A sweep is over: the tasks whose workspaces it removed, how many leftovers (half uploads
+    among them) each engine removed, and what could not be cleaned, with the reason."""
+
+    workspaces: list[str]
+    leftovers: dict[str, int]
+    failed: list[str]
+
+
 Listener = Callable[[Event], None]
 
 

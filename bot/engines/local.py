@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from bot.domain.ports import Capabilities, Delivered, DeliverJob, Fetched, FetchJob, Plan
+from bot.domain.integrity import Inspected, Inspection
+from bot.domain.ports import (
+    Capabilities,
+    Delivered,
+    DeliverJob,
+    Fetched,
+    FetchJob,
+    Plan,
+)
 from bot.domain.task import Progress, TaskOptions
 from bot.engines import local_after
 from bot.engines.local_delivery import Delivery
 from bot.engines.local_flow import Flow, in_thread
+from bot.engines.local_inspect import Inspections
 from bot.engines.local_names import Names
 from bot.engines.local_roots import WORK, Roots
 from bot.errors import Corrupt, Unsupported
@@ -39,6 +48,7 @@ class LocalEngine:
         self._roots = Roots(roots)
         self._names = Names()
         self._located: dict[str, tuple[float, str]] = {}
+        self._inspections = Inspections(self._roots)
         self._flows: dict[str, Flow] = {}
         self._limit: int | None = None
         self._limits: dict[str, int | None] = {}
@@ -124,6 +134,10 @@ class LocalEngine:
             )
         return method
 
+    def inspect(self, wanted: Inspection) -> AsyncIterator[Inspected]:
+        """Read each file again, behind everything else that this machine does."""
+        return self._inspections.run(wanted)
+
     async def discard(self, job: DeliverJob, delivered: Delivered | None) -> None:
         """Remove what the delivery left, and the directories that it made while they are empty;
         a file of another that took the name meanwhile stays."""
@@ -147,6 +161,7 @@ class LocalEngine:
 
     async def close(self) -> None:
         """End the threads."""
+        await self._inspections.close()
         pools = list(self._pools.values())
         self._pools.clear()
         for pool in pools:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.domain.integrity import Inspected, Inspection
 from bot.domain.ports import (
     Capabilities,
     Delivered,
@@ -30,6 +31,7 @@ from bot.engines.curl import CurlLoop
 from bot.engines.rclone_download import Download, find
 from bot.engines.rclone_files import RemoteFiles, RemoteInfo
 from bot.engines.rclone_hashes import OURS, Verification
+from bot.engines.rclone_inspect import inspected
 from bot.engines.rclone_ledger import Ledger
 from bot.engines.rclone_process import find_binary
 from bot.engines.rclone_rc import Daemon
@@ -280,6 +282,11 @@ class RcloneEngine:
             files = self._files(work.daemon, work.group, TaskOptions())
             info = await files.info(parse(job.destination))
             return await Verification(files, info, delivered, job.files, job.directory).run()
+
+    def inspect(self, wanted: Inspection) -> AsyncIterator[Inspected]:
+        """By the hashes that the remote has or had; else, where wanted, by reading back."""
+        group = f"inspect-{next(self._numbers)}"
+        return inspected(self._files(self._shared, group, TaskOptions()), wanted)
 
     async def discard(self, job: DeliverJob, delivered: Delivered | None) -> None:
         """Remove what a delivery left at the remote."""

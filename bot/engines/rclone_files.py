@@ -236,8 +236,10 @@ class RemoteFiles:
         except SourceNotFound:
             return
 
-    async def read_back(self, remotes: Sequence[Remote], kind: str = "sha256") -> list[str]:
-        """The hashes of the bytes at the remote, read again."""
+    async def read_back(
+        self, remotes: Sequence[Remote], kind: str = "sha256", *, rate: int | None = None
+    ) -> list[str]:
+        """The hashes of the bytes at the remote, read again; each at ``rate`` bytes a second."""
         inputs = [
             {
                 "_path": "operations/hashsumfile",
@@ -249,7 +251,11 @@ class RemoteFiles:
             for remote in remotes
         ]
         results = await self.daemon.batch(
-            inputs, what="reading back", group=self.group, width=self.transfers
+            inputs,
+            what="reading back",
+            group=self.group,
+            config={} if rate is None else {"BwLimitFile": f"{rate}B"},
+            width=self.transfers,
         )
         return [str(result.get("hash", "")).lower() for result in results]
 

@@ -13,6 +13,7 @@ from bot.services.callers import OWNER, Caller, Scope
 from bot.services.history import History
 from bot.services.metrics import Metrics
 from bot.services.profiling import Profiling
+from bot.services.recovery import Recovery
 from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
 from bot.services.tokens import Tokens
 
@@ -25,6 +26,7 @@ __all__ = [
     "History",
     "Metrics",
     "Profiling",
+    "Recovery",
     "Scope",
     "Services",
     "Submission",
@@ -46,3 +48,4 @@ class Services:
     profiling: Profiling
     alerts: Alerts
     backups: Backups
+    recovery: Recovery

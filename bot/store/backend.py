@@ -47,6 +47,10 @@ class Backend(Protocol):
     def unindexed(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         """A column of ``tasks`` that no index is to be chosen for, where somebody must say so."""
 
+    async def complaints(self) -> list[str]:
+        """What the database finds wrong when it looks at all that it holds; it may take minutes,
+        during which others go on. Unavailable where it can't be asked."""
+
     async def close(self) -> None:
         """End the write under way, then let go of the database."""
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.errors import ConfigError, InternalFailure, MltbError
 from bot.store import backend, rows
 from bot.store.backend import AlreadyThere, Values
 from bot.store.migrate import History, migrate_postgresql
 from bot.store.rows import Change
-from bot.store.schema import receipts, tasks
+from bot.store.schema import metadata, receipts, tasks
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNIQUE = "23505"
@@ -158,6 +158,36 @@ class PostgresqlBackend:
     def unindexed(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         """PostgreSQL has statistics, and chooses by itself."""
         return column
+
+    async def complaints(self) -> list[str]:
+        """By reading every value of every table, and by the count of failed checksums: the nearest
+        to a check of integrity that needs no rights of an administrator."""
+        failures = sa.text(
+            "SELECT coalesce(checksum_failures, 0) AS n FROM pg_stat_database"
+            " WHERE datname = current_database()"
+        )
+        found: list[str] = []
+        try:
+            async with self._reader.connect() as connection:
+                if count := await connection.scalar(failures):
+                    found.append(f"{count} pages failed their checksum")
+                for table in metadata.sorted_tables:
+                    complaint = await self._read_whole(connection, table.name)
+                    found += [] if complaint is None else [complaint]
+        except _FAULTS as error:
+            raise self._translated(error) from error
+        return found
+
+    async def _read_whole(self, connection: AsyncConnection, name: str) -> str | None:
+        """Why a table can't be read to its end, or None."""
+        query = sa.text(f'SELECT sum(length(t::text)) FROM "{name}" AS t')  # noqa: S608 - ours
+        try:
+            await connection.execute(query)
+        except sa.exc.DBAPIError as error:
+            if _state_of(error) not in _DAMAGED:
+                raise
+            return f"table {name}: {error.orig}"
+        return None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -56,6 +56,10 @@ class ProfiledBackend:
         """A column that no index is to be chosen for."""
         return self._inner.unindexed(column)
 
+    async def complaints(self) -> list[str]:
+        """As the database itself."""
+        return await self._inner.complaints()
+
     async def close(self) -> None:
         """Close it."""
         await self._inner.close()

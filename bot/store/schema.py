@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
@@ -89,6 +89,8 @@ receipts = sa.Table(
 sa.Index("receipts_by_source", receipts.c.source_key, receipts.c.finished_at)
 sa.Index("receipts_by_time", receipts.c.finished_at)
 sa.Index("receipts_by_user", receipts.c.user, receipts.c.finished_at, receipts.c.size)
+# By hash in PostgreSQL: a path can be longer than an index in order takes there.
+sa.Index("receipts_by_path", receipts.c.path, postgresql_using="hash")
 
 tokens = sa.Table(
     "tokens",
@@ -157,4 +159,49 @@ series_blocks = sa.Table(
     sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("settled", sa.Boolean, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+checks = sa.Table(
+    "checks",
+    metadata,
+    # Identifiers sort by time, also where the clock was set back.
+    sa.Column("id", sa.Text, primary_key=True),
+    # Who asked for it, and whose receipts were looked at (NULL: everybody's).
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("target", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("files", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("wrong", sa.BigInteger, nullable=False),
+    # Findings that are stored; there may have been more.
+    sa.Column("findings", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+sa.Index("checks_by_state", checks.c.state, checks.c.id)
+
+findings = sa.Table(
+    "findings",
+    metadata,
+    sa.Column("check_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("condition", sa.Text, nullable=False),
+    sa.Column("task", sa.Text),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("expected", sa.Text),
+    sa.Column("found", sa.Text),
+)
+
+starts = sa.Table(
+    "starts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("started_at", sa.Double, nullable=False),
+    # NULL until it ended as it should: what has none and does not run was killed.
+    sa.Column("ended_at", sa.Double),
+    sa.Column("body", sa.Text, nullable=False),
 )

@@ -268,6 +268,23 @@ class SqliteBackend:
         """
         return sa.literal_column(f'+tasks."{column.name}"', column.type)
 
+    async def complaints(self) -> list[str]:
+        """By https://sqlite.org/pragma.html#pragma_integrity_check, on a connection of its own."""
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode=ro", uri=True, timeout=10, check_same_thread=False
+        )
+        looking = asyncio.ensure_future(asyncio.to_thread(_complaints, connection))
+        try:
+            return await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            connection.interrupt()
+            await asyncio.wait([looking])
+            raise
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from error
+        finally:
+            connection.close()
+
     async def close(self) -> None:
         """End the write under way, then let go of the file."""
         await asyncio.wrap_future(self._thread.submit(self._close))
@@ -308,6 +325,16 @@ class SqliteBackend:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
         return result
+
+
+def _complaints(connection: sqlite3.Connection) -> list[str]:
+    try:
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(100)")]
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return [str(error)]
+        raise
+    return [] if found == ["ok"] else found
 
 
 def _having(text: str) -> sa.Select[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bot.domain.events import DebrisSwept, EventHub
 from bot.domain.ports import Clock, Delivered, TaskQuery, TaskStore
 from bot.domain.task import FINAL, StageKind, StageState, Task, TaskState
 from bot.engines.registry import Engines
@@ -43,47 +44,62 @@ class Debris:
         self._roots = roots
         self._keep_partial = keep_partial
 
-    async def clear(self, task: Task) -> None:
+    async def clear(self, task: Task) -> str | None:
         """Remove everything that a task which is final and not done left, here and at its
-        destination. What a remote does not let go of now stays in the log.
+        destination. What a remote does not let go of now stays in the log; the reason.
         """
-        await self._undeliver(task)
+        complaint = await self._undeliver(task)
         if task.workspace is not None:
             await files.remove(Path(task.workspace))
             task.workspace = None
         task.stages = []
         await self._store.save(task)
+        return complaint
 
-    async def sweep(self) -> int:
-        """Remove the workspaces of tasks that need them no more; how many."""
-        removed = 0
+    async def sweep(self) -> DebrisSwept:
+        """Remove the workspaces of tasks that need them no more, and the leftovers of engines; what
+        became of each."""
+        swept = DebrisSwept(self._clock.now(), [], {}, [])
         for workspace in await files.leftovers(self._roots):
             task = await self._store.get(workspace.name)
+            complaint = None
             if task is None or task.state is TaskState.DONE:
                 await files.remove(workspace)
             elif task.state is TaskState.CANCELLED or self._expired(task):
-                await self.clear(task)
+                complaint = await self.clear(task)
             else:
                 continue
-            removed += 1
+            if await files.exists(workspace):
+                swept.failed.append(f"{workspace} can't be removed")
+            else:
+                swept.workspaces.append(workspace.name)
+            swept.failed.extend([] if complaint is None else [complaint])
         for engine in self._engines:
-            removed += await engine.cleanup(self._keep_partial)
-        return removed
+            try:
+                if removed := await engine.cleanup(self._keep_partial):
+                    swept.leftovers[engine.name] = removed
+            except (MltbError, OSError) as error:
+                swept.failed.append(f"leftovers of {engine.name}: {error}")
+        return swept
 
     def _expired(self, task: Task) -> bool:
         age = self._clock.now() - (task.finished_at or task.updated_at)
         return task.state in FINAL and age > self._keep_partial
 
-    async def _undeliver(self, task: Task) -> None:
+    async def _undeliver(self, task: Task) -> str | None:
+        """Why the delivery of a task could not be undone, or None."""
         stage = stage_of(task, StageKind.DELIVER)
         if stage is None or (stage.state is StageState.PENDING and stage.token is None):
-            return
+            return None
         delivered = msgspec.convert(stage.result, Delivered) if stage.result else None
         try:
             engine = self._engines.named(stage.name)
             await engine.discard(deliver_job(task, stage, _nothing), delivered)
         except TransferError as error:
-            log.warning("task %s: its half delivery could not be removed: %s", task.id, error)
+            complaint = f"task {task.id}: its half delivery could not be removed: {error}"
+            log.warning("%s", complaint)
+            return complaint
+        return None
 
 
 class Janitor:
@@ -91,10 +107,11 @@ class Janitor:
     ``keep_finished``."""
 
     def __init__(
-        self, debris: Debris, store: TaskStore, clock: Clock, *, keep_finished: int
+        self, debris: Debris, store: TaskStore, hub: EventHub, clock: Clock, *, keep_finished: int
     ) -> None:
         self._debris = debris
         self._store = store
+        self._hub = hub
         self._clock = clock
         self._keep = keep_finished
         self._loop: asyncio.Task[None] | None = None
@@ -112,7 +129,7 @@ class Janitor:
     async def _work(self) -> None:
         while True:
             try:
-                await self._debris.sweep()
+                self._hub.publish(await self._debris.sweep())
                 await self.prune()
             except (MltbError, OSError) as error:
                 log.warning("the sweep stopped early, the next is in an hour: %s", error)

@@ -66,6 +66,11 @@ def _remove(directory: Path) -> None:
             directory.parent.rmdir()  # The last task out; others keep it.
 
 
+async def exists(directory: Path) -> bool:
+    """Whether something is there."""
+    return await in_thread(directory.exists)
+
+
 async def complete(directory: Path, files: Sequence[FileEntry]) -> bool:
     """Whether every file lies in ``directory`` with its size."""
     return await in_thread(_complete, directory, files)

@@ -37,6 +37,7 @@ from bot.web import (
     rest_history,
     rest_metrics,
     rest_profiler,
+    rest_recovery,
     schemas,
 )
 from bot.web.auth import needs
@@ -70,7 +71,15 @@ def build(
         openapi_url="/api/v3/openapi.json",
     )
     app.state.services, app.state.ready = services, ready
-    for part in (rest, rest_metrics, rest_history, rest_profiler, rest_alerts, rest_backups):
+    for part in (
+        rest,
+        rest_metrics,
+        rest_history,
+        rest_profiler,
+        rest_alerts,
+        rest_backups,
+        rest_recovery,
+    ):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     app.add_middleware(CountRequests, profiler=profiler)
