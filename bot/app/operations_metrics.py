@@ -56,13 +56,11 @@ async def opened_numbers(base: Base, transfers: Transfers) -> AsyncIterator[Numb
         registry, metrics = CollectorRegistry(), None
         workers = _workers(base, transfers)
         counted = TaskCensus(partial(census, base.store.database), workers.engines, base.clock)
-        registry.register(counted)
         pull = Pull(base.clock, readings=readings, traffic=traffic, cache=base.cache.stats)
-        registry.register(pull)
         if base.settings.enable_advanced_metrics:
             metrics = Metrics(registry, workers)
             listen(metrics.hear)
-        yield Numbers(readings, Page(registry, counted), metrics)
+        yield Numbers(readings, Page(registry, counted, pull), metrics)
 
 
 def _workers(base: Base, transfers: Transfers) -> Workers:

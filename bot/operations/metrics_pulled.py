@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from prometheus_client import CollectorRegistry, Metric
@@ -107,24 +109,40 @@ class Pull:
 
 
 class Page:
-    """What Prometheus reads: everything in a registry."""
+    """What Prometheus reads: what is counted in ``registry``, and what is asked for."""
 
-    def __init__(self, registry: CollectorRegistry, census: TaskCensus) -> None:
+    def __init__(self, registry: CollectorRegistry, census: TaskCensus, pull: Pull) -> None:
         self._registry = registry
         self._census = census
+        self._pull = pull
+
+    async def collect(self) -> list[Metric]:
+        """Every metric as it is now. What is asked for belongs to the thread of the event loop;
+        what is counted is copied in another one: a thousand series take milliseconds."""
+        await self._census.refresh()
+        asked = [*self._census.collect(), *self._pull.collect()]
+        return asked + await asyncio.to_thread(self._counted)
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """The text and its media type: OpenMetrics where ``accept`` asks for it."""
-        await self._census.refresh()
         encode, media = choose_encoder(accept)
-        return encode(cast(CollectorRegistry, self)), media
+        families = await self.collect()
+        return await asyncio.to_thread(encode, cast(CollectorRegistry, _Collected(families))), media
 
-    def collect(self) -> Iterator[Metric]:
-        """Every metric; without the times at which each of its series was made, which would
-        double their number."""
-        for family in self._registry.collect():
+    def _counted(self) -> list[Metric]:
+        """Without the times at which each series was made: they would double the number."""
+        families = list(self._registry.collect())
+        for family in families:
             family.samples = [each for each in family.samples if not each.name.endswith("_created")]
-            yield family
+        return families
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    families: Sequence[Metric]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
 
 
 def _family(what: Declared) -> CounterMetricFamily | GaugeMetricFamily:
