@@ -10,7 +10,16 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings
 
-from bot.config_types import AnyCase, NestedModel, Place, Rate, Seconds, split_at
+from bot.config_types import (
+    AnyCase,
+    HeaderSecret,
+    NestedModel,
+    Place,
+    Rate,
+    Seconds,
+    WebAddress,
+    split_at,
+)
 
 _Severity = Literal["critical", "high", "medium", "low"]
 _Recipient = Annotated[str, StringConstraints(pattern=r"^age1[0-9a-z]{58}$")]
@@ -70,6 +79,36 @@ class OperationsSettings(BaseSettings):
         description="Count by engine, stage, error, route and more for /metrics, and export what "
         "is counted. Without it /metrics shows the stored tasks and the readings alone.",
     )
+
+    metrics_batch_interval: Annotated[float, Field(ge=1, le=3600)] = Field(
+        60.0, description="Seconds between two exports of all metrics."
+    )
+    metrics_batch_size: int = Field(
+        500, ge=1, le=10_000, description="Points in one request of an export, at most."
+    )
+    metrics_buffer_size: int = Field(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="Points that wait for an endpoint that is down; the oldest make room.",
+    )
+    external_metrics_url: WebAddress | None = Field(
+        None, description="Where metrics are sent as JSON, by POST (http or https)."
+    )
+    external_metrics_token: HeaderSecret | None = Field(
+        None, description="Sent there as bearer token."
+    )
+    otlp_url: WebAddress | None = Field(
+        None,
+        description="Where metrics are sent by OTLP over HTTP, such as "
+        "http://collector:4318/v1/metrics; needs the extra otlp.",
+    )
+    otlp_token: HeaderSecret | None = Field(None, description="Sent there as bearer token.")
+    datadog_enabled: bool = Field(
+        False, description="Send metrics to a DogStatsD agent; needs the extra datadog."
+    )
+    dogstatsd_host: str = Field("127.0.0.1", description="The host of that agent.")
+    dogstatsd_port: int = Field(8125, ge=1, le=65535, description="Its UDP port.")
 
     # History of metrics
     metrics_sample_interval: int = Field(

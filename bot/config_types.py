@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -84,6 +85,25 @@ def _place(value: Path) -> Path:
         raise ValueError(str(error)) from None
 
 
+def _web_address(value: SecretStr) -> SecretStr:
+    """A URL of http or https with a host. Secret: its query or login may be."""
+    try:
+        parts = urlsplit(value.get_secret_value())
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("write a URL that begins with http:// or https:// and names a host")
+    return value
+
+
+def _header_secret(value: SecretStr) -> SecretStr:
+    """What can stand in a header: visible ASCII."""
+    if re.fullmatch(r"[!-~]+", value.get_secret_value()) is None:
+        raise ValueError("it may hold visible ASCII characters only, and no space")
+    return value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -94,6 +114,8 @@ Rate = Annotated[ByteSize | None, BeforeValidator(_rate)]
 EgressEntry = Annotated[str, AfterValidator(_egress_entry)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Place = Annotated[Path, AfterValidator(_place)]
+WebAddress = Annotated[SecretStr, AfterValidator(_web_address)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
 AnyCase = BeforeValidator(_lower)
 
 

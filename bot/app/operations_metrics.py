@@ -9,6 +9,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from bot.app.operations_export import opened_export
 from bot.app.parts import Base, Transfers
 from bot.domain.events import Listener
 from bot.domain.task import StageKind
@@ -57,10 +58,12 @@ async def opened_numbers(base: Base, transfers: Transfers) -> AsyncIterator[Numb
         workers = _workers(base, transfers)
         counted = TaskCensus(partial(census, base.store.database), workers.engines, base.clock)
         pull = Pull(base.clock, readings=readings, traffic=traffic, cache=base.cache.stats)
+        page = Page(registry, counted, pull)
         if base.settings.enable_advanced_metrics:
             metrics = Metrics(registry, workers)
             listen(metrics.hear)
-        yield Numbers(readings, Page(registry, counted, pull), metrics)
+            pull.watch(await stack.enter_async_context(opened_export(base, page)))
+        yield Numbers(readings, page, metrics)
 
 
 def _workers(base: Base, transfers: Transfers) -> Workers:

@@ -114,7 +114,7 @@ REQUEST_SECONDS = Declared(
 EXPORTED = Declared(
     "mltb_export_points_total",
     "counter",
-    "Points for exporters: sent, dropped for want of room, refused by the other side.",
+    "Points for exporters: sent, dropped for want of room or of a listener, refused.",
     ("exporter", "outcome"),
 )
 EXPORT_BUFFERED = Declared(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import cast
 
 from prometheus_client import CollectorRegistry, Metric
@@ -16,6 +16,7 @@ from bot.cache import CacheStats
 from bot.domain.ports import Clock
 from bot.domain.task import TaskState
 from bot.operations import metrics_declared as declared
+from bot.operations.export import Exporter
 from bot.operations.metrics_declared import OTHER, UNPLANNED, Declared
 from bot.operations.readings import Readings
 from bot.operations.traffic import Traffic
@@ -73,12 +74,18 @@ class Pull:
         self._known = readings
         self._moved = traffic
         self._asked = cache
+        self._exporters: Sequence[Exporter] = ()
+
+    def watch(self, exporters: Sequence[Exporter]) -> None:
+        """Show what becomes of the points of these."""
+        self._exporters = exporters
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client wants it."""
         yield from self._traffic()
         yield from self._cache()
         yield from self._readings()
+        yield from self._exports()
 
     def _traffic(self) -> Iterator[Metric]:
         families = {"in": _family(declared.RECEIVED), "out": _family(declared.SENT)}
@@ -106,6 +113,14 @@ class Pull:
             family = _family(declared.BACKUP_TIME)
             family.add_metric((), self._clock.now() - values["last_backup_age_seconds"])
             yield family
+
+    def _exports(self) -> Iterator[Metric]:
+        counts, waiting = _family(declared.EXPORTED), _family(declared.EXPORT_BUFFERED)
+        for each in self._exporters:
+            for outcome, count in asdict(each.stats).items():
+                counts.add_metric((each.name, outcome), count)
+            waiting.add_metric((each.name,), each.waiting)
+        yield from (counts, waiting)
 
 
 class Page:
