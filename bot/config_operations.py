@@ -121,7 +121,9 @@ class OperationsSettings(BaseSettings):
         description="Days that the history of metrics is kept, in buckets of a minute and of 15 "
         "minutes; the samples themselves are kept for two.",
     )
-    dashboard_thresholds: DashboardThresholds = DashboardThresholds()
+    dashboard_thresholds: DashboardThresholds = Field(
+        DashboardThresholds(), description="What the dashboard shows at most."
+    )
 
     # Profiler
     enable_profiler: bool = Field(
