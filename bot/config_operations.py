@@ -213,6 +213,16 @@ class OperationsSettings(BaseSettings):
     )
 
     # Integrity
+    integrity_interval: Seconds = Field(
+        0.0,
+        description="Seconds between two checks of delivered files against their receipts; 0: only "
+        "on demand, as a file that was moved on purpose is reported by every check.",
+    )
+    integrity_batch: int = Field(
+        1000,
+        ge=1,
+        description="Receipts that one check on schedule looks at; the next goes on after them.",
+    )
     integrity_rate: Rate = Field(
         ByteSize(64 * 1024 * 1024),
         description="Bytes a second that a check reads, such as 64M; off: no limit.",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from bot.app.parts import Base
 from bot.operations.data_check import DataCheck
 from bot.operations.integrity import Integrity
+from bot.operations.integrity_schedule import Schedule
 from bot.operations.recovery import Starts
 from bot.services import Recovery, Tasks
 from bot.store.recovery import RecoveryStore
@@ -29,7 +30,16 @@ async def opened_recovery(base: Base, tasks: Tasks, *, restores: bool) -> AsyncI
         keep=settings.integrity_history,
     )
     starts = Starts(store, base.store, base.hub, clock)
-    await starts.begin(await integrity.settle(), restores=restores)
+    schedule = Schedule(
+        integrity,
+        store,
+        clock,
+        interval=settings.integrity_interval,
+        batch=settings.integrity_batch,
+    )
+    await starts.begin(await integrity.settle() if restores else [], restores=restores)
+    if restores:
+        schedule.start()
     try:
         yield Recovery(
             store=store,
@@ -41,5 +51,6 @@ async def opened_recovery(base: Base, tasks: Tasks, *, restores: bool) -> AsyncI
             roots=settings.local_roots,
         )
     finally:
+        await schedule.stop()
         await integrity.stop()
         await starts.end()

@@ -83,7 +83,9 @@ def _lying(directory: Path, now: float) -> list[Finding]:
         except FileNotFoundError:
             continue
         mode = stat.S_IMODE(status.st_mode)
-        if mode & _OPEN_TO_OTHERS and not stat.S_ISLNK(status.st_mode):
+        # Nobody else comes as far as the directories inside, unless DATA_DIR itself is open.
+        secret = path == directory or stat.S_ISREG(status.st_mode)
+        if secret and mode & _OPEN_TO_OTHERS:
             wanted = f"{mode & ~_OPEN_TO_OTHERS:04o}"
             found.append(
                 Finding(0, Condition.MODE, str(path), expected=wanted, found=f"{mode:04o}")

@@ -108,8 +108,8 @@ class Integrity:
         self._handle = asyncio.ensure_future(self._run(check))
         return check
 
-    async def wait(self, check_id: str, seconds: float) -> None:
-        """Return when that check is over, at last after ``seconds``."""
+    async def wait(self, check_id: str, seconds: float | None) -> None:
+        """Return when that check is over, at last after ``seconds`` (None: however long)."""
         running, handle = self._running, self._handle
         if running is not None and running.id == check_id and handle is not None:
             await asyncio.wait([handle], timeout=seconds)
@@ -199,7 +199,8 @@ class Integrity:
                 found += await self._receipt(check, each)
             check.receipts += len(granted)
             check.cursor = cursor
-            if cursor is None and check.receipts == 0 and order.cursor is None:
+            named = order.scope in {CheckScope.PATH, CheckScope.TASK}
+            if named and cursor is None and check.receipts == 0 and order.cursor is None:
                 found.append(Finding(0, Condition.UNKNOWN, order.target or "", None))
             yield found
             if cursor is None or (order.limit is not None and check.receipts >= order.limit):

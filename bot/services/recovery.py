@@ -175,6 +175,10 @@ class Recovery:
 
         The last name is not followed: it may be the link that somebody put in the place of a file.
         """
+        if any(ord(character) < 32 for character in path) or ".." in path.split("/"):
+            raise PolicyRefused(
+                f"{path[:200]!r} holds '..' or a control character", hint="write the path itself"
+            )
         if not path.startswith("/"):
             return path
         head, _, leaf = path.rstrip("/").rpartition("/")
