@@ -74,6 +74,8 @@ def test_metrics_are_exact_after_real_transfers(watched: Service) -> None:
     assert "source_not_found" in labels
     assert found["mltb_stage_failures_total", "network", "verify"] == 0
     assert found["mltb_tasks", "done", "http"] == 1
+    assert found["mltb_database_calls_total", "insert"] >= 2
+    assert 0 < found["mltb_database_call_seconds_total", "save"] < 60
     assert found["mltb_open_files",] > 5
     assert found["mltb_disk_free_bytes",] > 0
 

@@ -16,6 +16,7 @@ from bot.domain.task import StageKind
 from bot.operations.machine import Machine
 from bot.operations.metrics import Metrics, Workers
 from bot.operations.metrics_pulled import Page, Pull, TaskCensus
+from bot.operations.profiler import OperationProfiler
 from bot.operations.readings import Readings
 from bot.operations.tally import Tally
 from bot.operations.traffic import Traffic
@@ -57,7 +58,14 @@ async def opened_numbers(base: Base, transfers: Transfers) -> AsyncIterator[Numb
         registry, metrics = CollectorRegistry(), None
         workers = _workers(base, transfers)
         counted = TaskCensus(partial(census, base.store.database), workers.engines, base.clock)
-        pull = Pull(base.clock, readings=readings, traffic=traffic, cache=base.cache.stats)
+        profiler = base.profiler if isinstance(base.profiler, OperationProfiler) else None
+        pull = Pull(
+            base.clock,
+            readings=readings,
+            traffic=traffic,
+            cache=base.cache.stats,
+            profiler=profiler,
+        )
         page = Page(registry, counted, pull)
         if base.settings.enable_advanced_metrics:
             metrics = Metrics(registry, workers)

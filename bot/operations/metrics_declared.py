@@ -67,6 +67,18 @@ CACHE_REQUESTS = Declared(
 CACHE_EVICTIONS = Declared(
     "mltb_cache_evictions_total", "counter", "Entries that made room for others."
 )
+DATABASE_CALLS = Declared(
+    "mltb_database_calls_total",
+    "counter",
+    "Transactions and queries of the database; with ENABLE_PROFILER.",
+    ("call",),
+)
+DATABASE_SECONDS = Declared(
+    "mltb_database_call_seconds_total",
+    "counter",
+    "Seconds that callers waited for them; with ENABLE_PROFILER.",
+    ("call",),
+)
 OPERATIONS = Declared(
     "mltb_graphql_operations_total", "counter", "GraphQL operations.", ("type", "outcome")
 )

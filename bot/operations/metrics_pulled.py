@@ -18,6 +18,7 @@ from bot.domain.task import TaskState
 from bot.operations import metrics_declared as declared
 from bot.operations.export import Exporter
 from bot.operations.metrics_declared import OTHER, UNPLANNED, Declared
+from bot.operations.profiler import OperationProfiler
 from bot.operations.readings import Readings
 from bot.operations.traffic import Traffic
 
@@ -25,6 +26,8 @@ from bot.operations.traffic import Traffic
 Census = Callable[[], Awaitable[Mapping[tuple[TaskState, str | None], int]]]
 #: For how many times as long as it took the census is good.
 _GOOD_FOR = 20.0
+#: What the store does with its database, as the profiler names it behind ``store.``.
+_CALLS = ("save", "insert", "write", "read")
 
 
 class TaskCensus:
@@ -69,11 +72,13 @@ class Pull:
         readings: Readings,
         traffic: Traffic,
         cache: Callable[[], CacheStats],
+        profiler: OperationProfiler | None,
     ) -> None:
         self._clock = clock
         self._known = readings
         self._moved = traffic
         self._asked = cache
+        self._profiler = profiler
         self._exporters: Sequence[Exporter] = ()
 
     def watch(self, exporters: Sequence[Exporter]) -> None:
@@ -86,6 +91,8 @@ class Pull:
         yield from self._cache()
         yield from self._readings()
         yield from self._exports()
+        if self._profiler is not None:
+            yield from self._database(self._profiler)
 
     def _traffic(self) -> Iterator[Metric]:
         families = {"in": _family(declared.RECEIVED), "out": _family(declared.SENT)}
@@ -113,6 +120,19 @@ class Pull:
             family = _family(declared.BACKUP_TIME)
             family.add_metric((), self._clock.now() - values["last_backup_age_seconds"])
             yield family
+
+    def _database(self, profiler: OperationProfiler) -> Iterator[Metric]:
+        counts, seconds = dict.fromkeys(_CALLS, 0), dict.fromkeys(_CALLS, 0.0)
+        for each in profiler.stats("store"):
+            call = each.operation.split(".")[1]
+            if call in counts:
+                counts[call] += each.count
+                seconds[call] += each.total
+        calls, waited = _family(declared.DATABASE_CALLS), _family(declared.DATABASE_SECONDS)
+        for call in _CALLS:
+            calls.add_metric((call,), counts[call])
+            waited.add_metric((call,), seconds[call])
+        yield from (calls, waited)
 
     def _exports(self) -> Iterator[Metric]:
         counts, waiting = _family(declared.EXPORTED), _family(declared.EXPORT_BUFFERED)
