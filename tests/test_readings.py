@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,6 +119,29 @@ async def test_the_event_loop_tells_how_late_it_wakes(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert readings.sample()["event_loop_lag_seconds"] == pytest.approx(0.5)
+
+
+async def test_a_filesystem_that_hangs_stops_no_other_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(tmp_path) as rigged, watched(rigged) as readings:
+        hangs, goes_on = threading.Event(), threading.Event()
+
+        def hang(path: str) -> None:
+            hangs.set()
+            goes_on.wait(30)
+            raise OSError("the server is back, and knows no such file")
+
+        monkeypatch.setattr("psutil.disk_usage", hang)
+        while not hangs.is_set():
+            rigged.clock.advance(1)
+            await asyncio.sleep(0.001)
+        rigged.clock.advance(1.25)
+        await asyncio.sleep(0.001)
+        sample = readings.sample()
+        assert sample["event_loop_lag_seconds"] == pytest.approx(0.25)
+        assert sample["disk_free_bytes"] > 0
+        goes_on.set()
 
 
 async def test_clients_are_counted_while_they_are_there(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ _BEATS = 5  # how many of them one look at the machine comes after, and the wors
 
 
 class Machine:
-    """The figures of this process and its machine, at most five seconds old.
+    """The figures of this process and its machine, five seconds old at most while no filesystem
+    hangs.
 
     ``downloads`` and ``data`` are the directories whose filesystems are looked at; ``each_second``
     is called with the monotonic time about once a second, and must be quick.
@@ -45,6 +46,7 @@ class Machine:
         self._figures: dict[str, float] = {}
         self._lags: deque[float] = deque(maxlen=_BEATS)
         self._beating: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Look for the first time, then go on until ``stop``."""
@@ -56,6 +58,8 @@ class Machine:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
+        if self._looking is not None:
+            await asyncio.wait([self._looking], timeout=_BEAT)
 
     def figures(self) -> Mapping[str, float]:
         """The readings of this part that are known."""
@@ -69,7 +73,9 @@ class Machine:
                 now = self._clock.monotonic()
                 self._lags.append(max(0.0, now - asked - _BEAT))
                 self._each_second(now)
-            await asyncio.to_thread(self._look)
+            # Not waited for: a filesystem that hangs must stop nothing else.
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.ensure_future(asyncio.to_thread(self._look))
 
     def _look(self) -> None:
         process = self._process
