@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from bot.config_operations import OperationsSettings
+from bot.config_plugins import PluginSettings
 from bot.config_sources import NESTED, Declared, from_config_py, from_dotenv, from_names
 from bot.config_types import (
     EgressEntry,
@@ -39,7 +40,7 @@ from bot.errors import ConfigError
 __all__ = ["Loaded", "NestedModel", "Rate", "Settings", "load", "shown"]
 
 
-class Settings(OperationsSettings):
+class Settings(OperationsSettings, PluginSettings):
     """The effective settings. A field ``data_dir`` is the setting ``DATA_DIR``."""
 
     model_config = SettingsConfigDict(

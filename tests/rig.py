@@ -254,7 +254,11 @@ class Rig:
     @property
     def base(self) -> Base:
         """What the operations stand on."""
-        environ = {"DATA_DIR": str(self.root.parent / "data"), "DOWNLOAD_DIR": str(self.root)}
+        environ = {
+            "DATA_DIR": str(self.root.parent / "data"),
+            "DOWNLOAD_DIR": str(self.root),
+            "PLUGINS_DIR": str(self.root.parent / "plugins"),
+        }
         settings = load(environ, self.root.parent).settings
         settings.data_dir.mkdir(exist_ok=True)
         return Base(

@@ -70,10 +70,11 @@ class Service:
         self, directory: Path, *, file_size: int = 0, open_files: int = 0, **settings: str
     ) -> None:
         self.directory = directory
-        self.home, self.data, self.files = (
+        self.home, self.data, self.files, self.plugins = (
             directory / "home",
             directory / "data",
             directory / "files",
+            directory / "plugins",
         )
         self.home.mkdir(parents=True, exist_ok=True)
         self.mark = uuid.uuid4().hex
@@ -84,6 +85,7 @@ class Service:
             "HOME": str(self.home),
             "DATA_DIR": str(self.data),
             "DOWNLOAD_DIR": str(self.files),
+            "PLUGINS_DIR": str(self.plugins),
             "WEB_PORT": "0",
             "EGRESS_ALLOW": "127.0.0.1",
             "RETRY_BASE": "0.05",

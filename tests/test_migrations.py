@@ -107,6 +107,12 @@ DATA["0004"] = (
         "recovery":{"resumed":[{"task":"t","user":"ann","stage":"fetch","kept":7}]}}')
     """,
 )
+#: Plugins: the operator's word about one, and a value that it keeps.
+DATA["0005"] = (
+    *DATA["0004"],
+    """INSERT INTO plugins (id, body) VALUES ('p1', '{"id":"p1","enabled":false}')""",
+    "INSERT INTO plugin_values (plugin, key, value) VALUES ('p1', 'k', '\\x0102')",
+)
 
 
 def until(revision: str) -> History:

@@ -16,9 +16,10 @@ import pytest
 import uvicorn
 
 from bot.app.operations import opened_operations
+from bot.app.plugins import opened_plugins
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
-from bot.services import OWNER, Scope
+from bot.services import OWNER, Plugins, Scope
 from bot.web import schemas, server
 from tests.rig import Rig, Script, rig
 
@@ -72,7 +73,8 @@ async def web(directory: Path) -> AsyncIterator[Web]:
     """The application over a rig, on a port of its own."""
     async with (
         rig(directory) as it,
-        opened_operations(it.base, it.transfers, it.tasks, it.tokens) as services,
+        opened_plugins(it.base, it.transfers) as host,
+        opened_operations(it.base, it.transfers, it.tasks, it.tokens, Plugins(host)) as services,
     ):
         secrets = {}
         for scope in Scope:

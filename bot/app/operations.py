@@ -13,12 +13,18 @@ from bot.app.operations_recovery import opened_recovery
 from bot.app.parts import Base, Transfers
 from bot.app.profiling import build_profiling
 from bot.domain import events
-from bot.services import Backups, Metrics, Services, Tasks, Tokens
+from bot.services import Backups, Metrics, Plugins, Services, Tasks, Tokens
 
 
 @asynccontextmanager
 async def opened_operations(
-    base: Base, transfers: Transfers, tasks: Tasks, tokens: Tokens, *, restores: bool = True
+    base: Base,
+    transfers: Transfers,
+    tasks: Tasks,
+    tokens: Tokens,
+    plugins: Plugins,
+    *,
+    restores: bool = True,
 ) -> AsyncIterator[Services]:
     """Everything that watches, listening to the events; and all services together.
 
@@ -42,6 +48,7 @@ async def opened_operations(
                 alerts=alerts,
                 backups=Backups(backups),
                 recovery=recovery,
+                plugins=plugins,
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

@@ -13,6 +13,7 @@ from bot.app.engines import build_engines
 from bot.app.operations import opened_operations
 from bot.app.operations_backups import build_restorer
 from bot.app.parts import Base, SystemClock, Transfers, database_url
+from bot.app.plugins import opened_plugins
 from bot.app.profiling import build_profiler
 from bot.app.transfers import build_transfers
 from bot.cache import open_cache
@@ -21,7 +22,7 @@ from bot.domain.events import EventHub
 from bot.domain.ports import Profiler
 from bot.domain.profiling import UNPROFILED
 from bot.lock import InstanceLock
-from bot.services import Services, Tasks, Tokens
+from bot.services import Plugins, Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
 
@@ -122,9 +123,10 @@ async def _started(settings: Settings, stack: AsyncExitStack, *, restore: bool) 
         daily_bytes=settings.user_daily_bytes,
     )
     tokens = Tokens(base.store, base.clock)
+    host = await stack.enter_async_context(opened_plugins(base, transfers))
     # They hear of every event, so they start before tasks and stop after them.
     services = await stack.enter_async_context(
-        opened_operations(base, transfers, tasks, tokens, restores=restore)
+        opened_operations(base, transfers, tasks, tokens, Plugins(host), restores=restore)
     )
     stack.push_async_callback(transfers.scheduler.stop)
     await transfers.scheduler.start(run_restored=restore)

@@ -12,6 +12,7 @@ from bot.services.backups import Backups
 from bot.services.callers import OWNER, Caller, Scope
 from bot.services.history import History
 from bot.services.metrics import Metrics
+from bot.services.plugins import Plugins
 from bot.services.profiling import Profiling
 from bot.services.recovery import Recovery
 from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
@@ -25,6 +26,7 @@ __all__ = [
     "Caller",
     "History",
     "Metrics",
+    "Plugins",
     "Profiling",
     "Recovery",
     "Scope",
@@ -49,3 +51,4 @@ class Services:
     alerts: Alerts
     backups: Backups
     recovery: Recovery
+    plugins: Plugins

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
@@ -204,4 +204,19 @@ starts = sa.Table(
     # NULL until it ended as it should: what has none and does not run was killed.
     sa.Column("ended_at", sa.Double),
     sa.Column("body", sa.Text, nullable=False),
+)
+
+plugins = sa.Table(
+    "plugins",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+plugin_values = sa.Table(
+    "plugin_values",
+    metadata,
+    sa.Column("plugin", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
 )

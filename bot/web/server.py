@@ -36,6 +36,7 @@ from bot.web import (
     rest_backups,
     rest_history,
     rest_metrics,
+    rest_plugins,
     rest_profiler,
     rest_recovery,
     schemas,
@@ -79,6 +80,7 @@ def build(
         rest_alerts,
         rest_backups,
         rest_recovery,
+        rest_plugins,
     ):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)

@@ -1,0 +1,130 @@
+"""``mltb plugins``: see, run and change the plugins of the running service."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bot.cli.common import ask, json_option, main
+from bot.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from bot.cli.client import Client
+
+_name = click.argument("name")
+
+
+@main.group()
+def plugins() -> None:
+    """See, run and change the plugins of the running service."""
+
+
+@plugins.command("list")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """List the plugins."""
+
+    def work(client: Client) -> int:
+        from bot.cli import output
+
+        items = client.get("/plugins/list")["items"]
+        for item in items if as_json else ():
+            output.line(item)
+        if not as_json:
+            rows = [
+                [
+                    each["id"],
+                    each["type"],
+                    each["version"],
+                    each["state"],
+                    each["tier"] or "",
+                    each["reason"] or "",
+                ]
+                for each in items
+            ]
+            output.table(("plugin", "type", "version", "state", "walls", "reason"), rows)
+        return 0
+
+    ask(work)
+
+
+@plugins.command()
+@_name
+@json_option
+def info(name: str, *, as_json: bool) -> None:
+    """Show everything about a plugin."""
+
+    def work(client: Client) -> int:
+        _show(client.get(f"/plugins/{name}"), as_json=as_json)
+        return 0
+
+    ask(work)
+
+
+def _show(found: Any, *, as_json: bool) -> None:
+    from bot.cli import output
+
+    if as_json:
+        output.line(found)
+    else:
+        output.say(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _verb(verb: str, text: str) -> None:
+    @plugins.command(verb, help=text)
+    @_name
+    @json_option
+    def command(name: str, *, as_json: bool) -> None:
+        def work(client: Client) -> int:
+            from bot.cli import output
+
+            found = client.post(f"/plugins/{verb}", {"plugin_name": name})
+            reason = f": {found['reason']}" if found["reason"] else ""
+            output.line(found) if as_json else output.say(f"{name} {found['state']}{reason}")
+            return 0
+
+        ask(work)
+
+
+_verb("enable", "Start a plugin, now and at every start.")
+_verb("disable", "End a plugin, now and at every start.")
+_verb("reload", "Run what lies in PLUGINS_DIR now.")
+
+
+@plugins.command()
+@_name
+@click.argument("data", default="{}")
+@json_option
+def run(name: str, data: str, *, as_json: bool) -> None:
+    """Call execute of a plugin with DATA, a JSON object of its arguments."""
+    try:
+        arguments = json.loads(data)
+    except ValueError as error:
+        raise InvalidInput(f"DATA is no JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise InvalidInput("DATA is no JSON object", hint='write \'{"name": "value"}\'')
+
+    def work(client: Client) -> int:
+        answer = client.post("/plugins/execute", {"plugin_name": name, "data": arguments})
+        _show(answer["result"], as_json=as_json)
+        return 0
+
+    ask(work)
+
+
+@plugins.command()
+@_name
+@json_option
+def logs(name: str, *, as_json: bool) -> None:
+    """Show the last lines that a plugin wrote."""
+
+    def work(client: Client) -> int:
+        from bot.cli import output
+
+        for line in client.get(f"/plugins/{name}/logs")["items"]:
+            output.line({"line": line}) if as_json else output.say(line)
+        return 0
+
+    ask(work)

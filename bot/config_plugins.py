@@ -1,0 +1,49 @@
+"""The settings of the plugins, under the names that the guide gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from bot.config_types import NestedModel, Place, Seconds, split_at
+
+
+class PluginThresholds(NestedModel):
+    """How much of the machine the plugins may have."""
+
+    max_concurrent: int = Field(10, ge=1, le=1000, description="Calls of plugins at the same time.")
+    disk_quota: int = Field(64, ge=1, description="MB that one plugin may keep in its directory.")
+    state_quota: int = Field(
+        1024, ge=1, description="KB of values that one plugin may keep in the store."
+    )
+
+
+class PluginSettings(BaseSettings):
+    """The part of ``Settings`` that is about plugins."""
+
+    # Plugins
+    enable_plugin_system: bool = Field(True, description="Whether plugins are run at all.")
+    plugins_dir: Place = Field(
+        Path("plugins"), description="Where the operator's plugins lie; a file each, or a folder."
+    )
+    auto_load_plugins: bool = Field(
+        True,
+        description="Start at once what is new in PLUGINS_DIR; else it waits until it is enabled.",
+    )
+    plugin_allowed_imports: Annotated[list[str], split_at(",")] = Field(
+        [],
+        description="Modules that plugins may import, comma separated; empty: all that are there. "
+        "Advice for authors: the sandbox is what holds.",
+    )
+    plugin_memory_limit: int = Field(
+        256, ge=16, description="MB of memory that one plugin may have."
+    )
+    plugin_timeout: Seconds = Field(
+        300.0, description="Seconds that one call of a plugin may take; then it is killed."
+    )
+    plugin_thresholds: PluginThresholds = Field(
+        PluginThresholds(), description="How much of the machine the plugins may have."
+    )

@@ -1,0 +1,1 @@
+"""The public surface that other programs and plugins import."""

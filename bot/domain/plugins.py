@@ -1,0 +1,50 @@
+"""What is kept of a plugin between two starts, and the port to where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+
+class PluginState(StrEnum):
+    """How a plugin is. ``REFUSED`` is a matter of trust or rights, ``FAILED`` one of the code."""
+
+    DISABLED = "disabled"
+    LOADING = "loading"
+    RUNNING = "running"
+    WAITING = "waiting"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The operator's word about a plugin. ``granted`` are the rights that it was given."""
+
+    id: str
+    enabled: bool = True
+    config: dict[str, Any] = {}
+    granted: dict[str, Any] | None = None
+    publisher: str | None = None
+    version: str | None = None
+
+
+class PluginStore(Protocol):
+    """Durable records and values of plugins."""
+
+    async def records(self) -> Sequence[PluginRecord]:
+        """All of them, by name."""
+
+    async def save_record(self, record: PluginRecord) -> None:
+        """Store one; durable on return."""
+
+    async def value(self, plugin: str, key: str) -> bytes | None:
+        """The JSON under a key of a plugin, or None."""
+
+    async def save_value(self, plugin: str, key: str, value: bytes, *, quota: int) -> None:
+        """Store one; QuotaReached where the plugin would hold more than ``quota`` bytes."""
+
+    async def delete_value(self, plugin: str, key: str) -> None:
+        """Forget one; nothing where there is none."""

@@ -1,0 +1,170 @@
+"""What a plugin says of itself before any of its code runs, and where its files lie.
+
+Two forms: one file ``name.py``, with the least rights; or a folder with ``plugin.toml``. The names
+in a manifest that nothing reads are errors, so that a right which is misspelt is not one less.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bot.errors import PluginFailed
+from bot.plugins.api import API_VERSION
+
+MANIFEST = "plugin.toml"
+_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$"
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{1,5}", re.ASCII)
+_RANGE = re.compile(r"(>=|>|<=|<|==)\s*(\d+)(?:\.(\d+))?", re.ASCII)
+_MANIFEST_SIZE = 64 * 1024
+
+PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
+
+
+class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host;
+    ``private`` says that one of them may be a private address, which the operator has to allow.
+    """
+
+    net: list[str] = []
+    private: bool = False
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Lower limits than the operator's, in MB and seconds; higher ones are cut to those."""
+
+    memory: Annotated[int, msgspec.Meta(ge=16)] | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``plugin.toml``. ``api`` is a range of interface versions, ``entry`` a file beside it."""
+
+    id: str
+    version: Annotated[str, msgspec.Meta(pattern=_VERSION)] = "0.0.0"
+    api: str = ">=1,<2"
+    entry: str = "plugin.py"
+    type: PluginType | None = None
+    author: str = ""
+    description: str = ""
+    publisher: str | None = None
+    rights: Rights = Rights()
+    limits: Limits = Limits()
+    config: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A plugin on the disk: its manifest, its root (a file or a folder), its file to load."""
+
+    manifest: Manifest
+    root: Path
+    entry: Path
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.manifest.id
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What looks like a plugin and is none; ``reason`` says why."""
+
+    id: str
+    root: Path
+    reason: str
+
+
+def discover(directory: Path) -> list[Package | Broken]:
+    """What lies in the plugins directory, by name; nothing where it is not there."""
+    if not directory.is_dir():
+        return []
+    found: list[Package | Broken] = []
+    for path in sorted(directory.iterdir()):
+        name = path.stem if path.suffix == ".py" else path.name
+        if name.startswith((".", "_")):
+            continue
+        is_plugin = path.suffix == ".py" or (path / MANIFEST).exists()
+        if is_plugin:
+            try:
+                found.append(read(path))
+            except PluginFailed as error:
+                found.append(Broken(name, path, error.message))
+    return found
+
+
+def read(root: Path) -> Package:
+    """The plugin at ``root``. PluginFailed where it is none, with the reason."""
+    if root.is_symlink():
+        raise PluginFailed(f"{root.name} is a link", hint="copy the plugin there")
+    if root.suffix == ".py":
+        manifest = Manifest(id=_identifier(root.stem))
+        return Package(manifest, root, root)
+    manifest = _manifest(root / MANIFEST)
+    if manifest.id != root.name:
+        raise PluginFailed(f"the folder {root.name} holds the plugin {manifest.id}")
+    entry = root / manifest.entry
+    if entry.parent != root or entry.is_symlink() or not entry.is_file():
+        raise PluginFailed(f"entry = {manifest.entry!r}: no file of that name lies in the folder")
+    return Package(manifest, root, entry)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MANIFEST_SIZE + 1)
+    except OSError as error:
+        raise PluginFailed(f"{MANIFEST} can't be read: {error.strerror}") from None
+    if len(text) > _MANIFEST_SIZE:
+        raise PluginFailed(f"{MANIFEST} has more than {_MANIFEST_SIZE} bytes")
+    try:
+        manifest = msgspec.convert(tomllib.loads(text.decode()), Manifest)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise PluginFailed(f"{MANIFEST}: {error}") from None
+    _identifier(manifest.id)
+    if not fits(manifest.api, API_VERSION):
+        raise PluginFailed(f"it needs the interface {manifest.api}; here is {API_VERSION}")
+    for host in manifest.rights.net:
+        if not _HOST.fullmatch(host):
+            raise PluginFailed(f"rights.net: {host!r} is no host:port")
+    return manifest
+
+
+def _identifier(name: str) -> str:
+    if not _ID.fullmatch(name):
+        raise PluginFailed(
+            f"{name!r} is no name of a plugin", hint="a to z, 0 to 9 and _, at most 64 characters"
+        )
+    return name
+
+
+def fits(wanted: str, version: str) -> bool:
+    """Whether a version is in a range such as ``>=1,<2``; PluginFailed where that is none."""
+    have = _parts(version)
+    for condition in wanted.split(","):
+        match = _RANGE.fullmatch(condition.strip())
+        if match is None:
+            raise PluginFailed(f"api = {wanted!r} is no range", hint='write ">=1,<2"')
+        bound = (int(match[2]), int(match[3] or 0))
+        is_met = {
+            ">=": have >= bound,
+            ">": have > bound,
+            "<=": have <= bound,
+            "<": have < bound,
+            "==": have == bound,
+        }
+        if not is_met[match[1]]:
+            return False
+    return True
+
+
+def _parts(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)

@@ -1,0 +1,361 @@
+"""The host's end of the sandbox: the zygotes, and the workers that they fork."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bot.engines import children
+from bot.errors import MltbError, PluginFailed, Unavailable
+from bot.plugins import tiers, wire
+from bot.plugins.channel import HUNG_UP, Channel
+from bot.plugins.tiers import Tier
+from bot.plugins.worker import Spec
+from bot.plugins.zygote import Ended, Start, Started
+
+_MESSAGE = 4096
+_STDERR = 64 * 1024  # bytes of standard error that are read at once
+_LINE = 2000  # characters of a line of the log
+_MAX_ASKING = 64  # calls of one plugin to the host at the same time
+_GRACE = 2.0  # seconds for a zygote to end
+#: One arena: every other costs address space, which is limited.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+
+#: What plugins import; it is there before they are.
+_PRELOADED = ("bot.core.plugin_manager",)
+
+#: Serves a call of a plugin to the host: its method and its arguments.
+Broker = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+class Zygote:
+    """A process that forks workers. ``code`` and ``state`` are directories that bubblewrap lets
+    them see, where the tier has it.
+    """
+
+    def __init__(self, tier: Tier, *, code: Sequence[str], state: Sequence[str]) -> None:
+        self.tier = tier
+        self._code = code
+        self._state = state
+        self._process: Process | None = None
+        self._control: socket.socket | None = None
+        self._numbers = itertools.count(1)
+        self._starting: dict[int, asyncio.Future[int]] = {}
+        self._ended: dict[int, Callable[[int], None]] = {}
+        self._lock = asyncio.Lock()
+        self._words = ""
+
+    async def fork(
+        self, spec: Spec, channel: int, errors: int, ended: Callable[[int], None]
+    ) -> int:
+        """A new worker with these descriptors; its pidfd, which is the caller's to close.
+
+        ``ended`` is called once, with the exit status (negative: the signal).
+        """
+        async with self._lock:
+            if self._process is None or self._process.returncode is not None:
+                await self._start()
+        control = self._control
+        if control is None:
+            raise Unavailable("the process that plugins are started from is gone")
+        number = next(self._numbers)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._starting[number] = answer
+        self._ended[number] = ended
+        frame = msgspec.msgpack.encode(Start(number, spec))
+        try:
+            socket.send_fds(control, [frame], [channel, errors])
+            return await answer
+        except OSError as error:
+            self._ended.pop(number, None)
+            raise Unavailable(f"no plugin can be started: {error}") from error
+        finally:
+            self._starting.pop(number, None)
+
+    async def close(self) -> None:
+        """End it, and so every worker of it."""
+        process, self._process = self._process, None
+        self._hang_up("closed")
+        if process is not None:
+            await children.stop(process, _GRACE)
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        argv = [sys.executable, "-P", "-m", "bot.plugins.zygote", *_PRELOADED]
+        if self.tier.wrapped:
+            program = tiers.bubblewrap_path()
+            if program is None:
+                raise Unavailable("bubblewrap is gone")
+            argv = [*tiers.wrapping(program, self._code, self._state), *argv]
+        with theirs:
+            process = await children.spawn(
+                argv, env=_ENVIRONMENT, stdin=theirs.fileno(), stdout=DEVNULL, stderr=PIPE
+            )
+        ours.setblocking(False)
+        self._process, self._control, self._words = process, ours, ""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours, self._readable, ours)
+        self._reading = loop.create_task(self._read_errors(process))
+
+    async def _read_errors(self, process: Process) -> None:
+        assert process.stderr is not None
+        while data := await process.stderr.read(_MESSAGE):
+            self._words = (self._words + data.decode(errors="replace"))[-_LINE:]
+
+    def _readable(self, control: socket.socket) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(control, _MESSAGE, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._hang_up(self._words.strip() or "it ended")
+            return
+        message = msgspec.msgpack.decode(data, type=Started | Ended)
+        if isinstance(message, Ended):
+            self._ended.pop(message.id, _ignore)(message.status)
+            return
+        answer = self._starting.get(message.id)
+        if answer is None or answer.done():
+            for fd in fds:
+                os.close(fd)
+        else:
+            answer.set_result(fds[0])
+
+    def _hang_up(self, reason: str) -> None:
+        control, self._control = self._control, None
+        if control is None:
+            return
+        asyncio.get_running_loop().remove_reader(control)
+        control.close()
+        error = Unavailable(f"the process that plugins are started from is gone: {reason}")
+        for answer in self._starting.values():
+            if not answer.done():
+                answer.set_exception(error)
+        ended, self._ended = self._ended, {}
+        for call in ended.values():
+            call(-signal.SIGKILL)
+
+
+class Worker:
+    """A plugin that runs. ``broker`` serves what it asks the host for, ``log`` gets its lines."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        broker: Broker,
+        log: Callable[[str], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self.spec = spec
+        self.description: dict[str, Any] = {}
+        self._broker = broker
+        self._log = log
+        self._on_end = on_end
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._channel: Channel | None = None
+        self._pidfd: int | None = None
+        self._errors: socket.socket | None = None
+        self._line = ""
+        self._why: str | None = None
+        self._gone = asyncio.Event()
+
+    async def start(self, zygote: Zygote, timeout: float) -> None:
+        """Fork it and load the plugin. PluginFailed where that fails, or takes too long."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        errors, their_errors = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel = Channel(ours, loop, on_message=self._take, on_end=self._hung_up)
+        errors.setblocking(False)
+        self._errors = errors
+        loop.add_reader(errors, self._said)
+        try:
+            with theirs, their_errors:
+                self._pidfd = await zygote.fork(
+                    self.spec, theirs.fileno(), their_errors.fileno(), self._ended
+                )
+            self.description = await self.call("load", timeout=timeout)
+        except MltbError:
+            await self.stop()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be called."""
+        return self._why is None and self._channel is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its number among the processes of the host; None where it is gone."""
+        if self._pidfd is None:
+            return None
+        info = Path(f"/proc/self/fdinfo/{self._pidfd}").read_text(encoding="ascii")
+        number = int(info.partition("\nPid:")[2].split()[0])
+        return number if number > 0 else None
+
+    async def call(
+        self, method: str, *args: Any, timeout: float, fds: Sequence[int] = (), **kwargs: Any
+    ) -> Any:
+        """Call a method of the plugin; what it gives. ``fds`` are duplicated for it.
+
+        PluginFailed where it raises, ends, or does not answer within ``timeout`` seconds: then it
+        is killed.
+        """
+        if not self.alive or self._channel is None:
+            raise self._lost()
+        number = next(self._numbers)
+        try:
+            frame = wire.pack(wire.Call(number, method, list(args), kwargs, len(fds)))
+        except (TypeError, ValueError) as error:
+            raise PluginFailed(
+                f"plugin {self.spec.plugin} can't be handed that: {error}"
+            ) from error
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        timer = asyncio.get_running_loop().call_later(timeout, self._overdue, method, timeout)
+        try:
+            self._channel.send(frame, [os.dup(fd) for fd in fds])
+            return await answer
+        finally:
+            timer.cancel()
+            self._waiting.pop(number, None)
+
+    def kill(self, why: str) -> None:
+        """End it at once; what waits for it fails with that reason."""
+        if self._why is None:
+            self._why = why
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """End it: ``shutdown`` first where ``grace`` (seconds) is given. Waits until it is gone."""
+        if grace and self.alive:
+            with contextlib.suppress(PluginFailed):
+                await self.call("shutdown", timeout=grace)
+        self.kill("it was stopped")
+        if self._pidfd is not None:
+            await self._gone.wait()
+        self._finish()
+
+    def _overdue(self, method: str, timeout: float) -> None:
+        self.kill(f"{method} did not answer within {timeout:g} s")
+
+    def _take(self, message: wire.Message, _: list[int]) -> None:
+        if isinstance(message, wire.Call):
+            if len(self._asking) >= _MAX_ASKING:
+                self.kill(f"it asked for more than {_MAX_ASKING} things at once")
+                return
+            task = asyncio.get_running_loop().create_task(self._serve(message))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            return
+        answer = self._waiting.pop(message.id, None)
+        if answer is None:
+            self.kill(f"it answered a call that nobody made ({message.id})")
+        elif not answer.done():
+            if isinstance(message, wire.Failure):
+                answer.set_exception(_raised(self.spec.plugin, message))
+            else:
+                answer.set_result(message.result)
+
+    async def _serve(self, call: wire.Call) -> None:
+        try:
+            frame = wire.pack(wire.Answer(call.id, await self._broker(call.method, call.kwargs)))
+        except MltbError as error:
+            frame = wire.pack(wire.Failure(call.id, error.code, str(error)))
+        except (TypeError, ValueError) as error:
+            frame = wire.pack(wire.Failure(call.id, "invalid_input", str(error)))
+        if self._channel is not None:
+            self._channel.send(frame)
+
+    def _said(self) -> None:
+        """Its standard output and error: lines for the log, whole or cut."""
+        if self._errors is None:
+            return
+        try:
+            data = self._errors.recv(_STDERR)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close_errors()
+            return
+        *lines, self._line = (self._line + data.decode(errors="replace")).split("\n")
+        self._line = self._line[-_LINE:]
+        for line in lines:
+            if line.strip():
+                self._log(line[:_LINE])
+
+    def _close_errors(self) -> None:
+        if self._errors is not None:
+            asyncio.get_running_loop().remove_reader(self._errors)
+            self._errors.close()
+            self._errors = None
+
+    def _hung_up(self, reason: str) -> None:
+        """The connection ended; how the process did is known in a moment, and is told then."""
+        if self._why is None and reason != HUNG_UP:
+            self._why = reason
+        self.signal(signal.SIGKILL)
+
+    def _ended(self, status: int) -> None:
+        self._said()
+        if self._line.strip():
+            self._log(self._line)
+        if self._why is None:
+            self._why = _how(status)
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(self._lost())
+        self._gone.set()
+        self._finish()
+        self._on_end(self._why)
+
+    def _finish(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close(self._why or "it ended")
+        self._close_errors()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        for task in self._asking:
+            task.cancel()
+
+    def _lost(self) -> PluginFailed:
+        return PluginFailed(f"plugin {self.spec.plugin}: {self._why or 'it does not run'}")
+
+
+def _raised(plugin: str, failure: wire.Failure) -> PluginFailed:
+    return PluginFailed(f"plugin {plugin}: {failure.kind}: {failure.message}", kind=failure.kind)
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"it was killed by signal {-status} ({signal.strsignal(-status)})"
+    return f"it ended with status {status}"
+
+
+def _ignore(_: int) -> None:
+    """For the end of a worker that nobody waits for any more."""

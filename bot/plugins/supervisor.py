@@ -1,0 +1,208 @@
+"""One plugin's life: started, called, started anew after a crash, given up after too many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from bot.domain.plugins import PluginState
+from bot.domain.ports import Clock
+from bot.errors import MltbError, PluginFailed
+from bot.plugins.manifest import Package
+from bot.plugins.sandbox import Broker, Worker, Zygote
+from bot.plugins.worker import Spec
+
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds between a crash and the next start
+_CRASHES, _WINDOW = 5, 600.0  # so many within so many seconds, and it is given up
+_GRACE = 5.0  # seconds for ``shutdown``
+_LINES = 500  # of its output that are kept
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the calls of a plugin since the service started."""
+
+    calls: int = 0
+    failures: int = 0
+    kills: int = 0
+    crashes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Plugin:
+    """A plugin as the host knows it. ``reason`` says why it does not run."""
+
+    package: Package
+    digest: str
+    spec: Spec
+    broker: Broker
+    timeout: float
+    state: PluginState = PluginState.LOADING
+    reason: str | None = None
+    counts: Counts = field(default_factory=Counts)
+    description: dict[str, Any] = field(default_factory=dict)
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.package.id
+
+    @property
+    def hooks(self) -> Sequence[str]:
+        """The hooks that it takes part in."""
+        found: Sequence[str] = self.description.get("hooks", ())
+        return found
+
+
+class Supervisor:
+    """Runs one plugin. ``changed`` is called after each change of its state."""
+
+    def __init__(
+        self,
+        plugin: Plugin,
+        zygote: Zygote,
+        clock: Clock,
+        *,
+        changed: Callable[[Plugin], None],
+    ) -> None:
+        self.plugin = plugin
+        self._zygote = zygote
+        self._clock = clock
+        self._changed = changed
+        self._log = logging.getLogger(f"plugins.{plugin.id}")
+        self._worker: Worker | None = None
+        self._crashes: deque[float] = deque(maxlen=_CRASHES)
+        self._restart: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start it; afterwards it runs, or its state says why not."""
+        try:
+            await self._start()
+        except MltbError as error:
+            self._move(PluginState.FAILED, error.message)
+
+    async def _start(self) -> None:
+        plugin = self.plugin
+        worker = Worker(plugin.spec, broker=plugin.broker, log=self._said, on_end=self._ended)
+        await worker.start(self._zygote, plugin.timeout)
+        try:
+            plugin.description = _description(worker.description)
+            if await worker.call("initialize", timeout=plugin.timeout) is False:
+                raise PluginFailed(f"plugin {plugin.id}: initialize said no")
+        except MltbError:
+            await worker.stop()
+            raise
+        self._worker = worker
+        self._move(PluginState.RUNNING, None)
+
+    async def stop(self) -> None:
+        """End it, in good order if it runs."""
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.gather(self._restart, return_exceptions=True)
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.stop(_GRACE)
+        self._ready.clear()
+
+    async def call(
+        self,
+        method: str,
+        *args: Any,
+        timeout: float | None = None,
+        fds: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> Any:
+        """Call a method of it. PluginFailed where it does not run, raises, ends or is too slow."""
+        plugin, worker = self.plugin, self._worker
+        if worker is None or not worker.alive:
+            raise PluginFailed(
+                f"plugin {plugin.id} is {plugin.state}",
+                hint=plugin.reason or "try again in a moment",
+            )
+        begun = self._clock.monotonic()
+        plugin.counts.calls += 1
+        try:
+            return await worker.call(
+                method, *args, timeout=timeout or plugin.timeout, fds=fds, **kwargs
+            )
+        except PluginFailed:
+            plugin.counts.failures += 1
+            raise
+        finally:
+            plugin.counts.seconds += self._clock.monotonic() - begun
+
+    @property
+    def pid(self) -> int | None:
+        """The number of its process, while it runs."""
+        return None if self._worker is None else self._worker.pid
+
+    def kill(self, why: str) -> None:
+        """End its process at once; it is started anew like after a crash."""
+        if self._worker is not None:
+            self._worker.kill(why)
+
+    def pause(self, *, paused: bool) -> None:
+        """Take the processor from its process, or give it back."""
+        if self._worker is not None:
+            self._worker.signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def _ended(self, why: str) -> None:
+        """Its process is gone. While it ran, that is a crash."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return  # it is being stopped, or did not start
+        now = self._clock.monotonic()
+        self.plugin.counts.crashes += 1
+        self._crashes.append(now)
+        if len(self._crashes) == _CRASHES and now - self._crashes[0] < _WINDOW:
+            self._move(
+                PluginState.FAILED,
+                f"given up after {_CRASHES} crashes within {_WINDOW:g} s; the last: {why}",
+            )
+            return
+        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** (len(self._crashes) - 1))
+        self._move(PluginState.WAITING, f"{why}; the next start is in {wait:g} s")
+        self._restart = asyncio.get_running_loop().create_task(self._later(wait))
+
+    async def _later(self, wait: float) -> None:
+        await self._clock.sleep(wait)
+        await self.start()
+
+    def _said(self, line: str) -> None:
+        self.plugin.lines.append(line)
+        self._log.info("%s", line, extra={"plugin": self.plugin.id})
+
+    def _move(self, state: PluginState, reason: str | None) -> None:
+        self.plugin.state, self.plugin.reason = state, reason
+        if reason is not None:
+            self._log.warning("plugin %s is %s: %s", self.plugin.id, state, reason)
+        self._changed(self.plugin)
+
+
+class _Description(msgspec.Struct, frozen=True):
+    """What a worker may say of its plugin."""
+
+    name: str
+    type: str
+    version: str = "0.0.0"
+    author: str = ""
+    description: str = ""
+    hooks: list[str] = []
+
+
+def _description(found: Any) -> dict[str, Any]:
+    try:
+        return msgspec.structs.asdict(msgspec.convert(found, _Description))
+    except msgspec.ValidationError as error:
+        raise PluginFailed(f"it describes itself wrongly: {error}") from None

@@ -1,0 +1,63 @@
+"""Everything that can be done with plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bot.errors import Unavailable
+from bot.plugins.host import PluginHost, PluginInfo
+from bot.services.callers import Caller, Scope
+
+
+class Plugins:
+    """``host`` is None where ENABLE_PLUGIN_SYSTEM is off."""
+
+    def __init__(self, host: PluginHost | None) -> None:
+        self._host = host
+
+    def list(self, caller: Caller) -> Sequence[PluginInfo]:
+        """Every plugin, by name."""
+        caller.require(Scope.VIEW)
+        return self._found.list_plugins()
+
+    def info(self, caller: Caller, name: str) -> PluginInfo:
+        """One plugin."""
+        caller.require(Scope.VIEW)
+        return self._found.info(name)
+
+    def lines(self, caller: Caller, name: str) -> Sequence[str]:
+        """The last lines that it wrote."""
+        caller.require(Scope.ADMIN)
+        return self._found.lines(name)
+
+    async def execute(self, caller: Caller, name: str, data: dict[str, Any]) -> Any:
+        """Call its ``execute``; what it gives."""
+        caller.require(Scope.ADMIN)
+        return await self._found.execute_plugin(name, **data)
+
+    async def enable(self, caller: Caller, name: str) -> PluginInfo:
+        """Start it, now and at every start."""
+        caller.require(Scope.ADMIN)
+        return await self._found.enable_plugin(name)
+
+    async def disable(self, caller: Caller, name: str) -> PluginInfo:
+        """End it, now and at every start."""
+        caller.require(Scope.ADMIN)
+        return await self._found.disable_plugin(name)
+
+    async def reload(self, caller: Caller, name: str) -> PluginInfo:
+        """Run what lies in the directory now."""
+        caller.require(Scope.ADMIN)
+        return await self._found.reload_plugin(name)
+
+    async def configure(self, caller: Caller, name: str, config: dict[str, Any]) -> PluginInfo:
+        """Store its configuration and hand it over."""
+        caller.require(Scope.ADMIN)
+        return await self._found.configure_plugin(name, config)
+
+    @property
+    def _found(self) -> PluginHost:
+        if self._host is None:
+            raise Unavailable("the plugin system is off", hint="ENABLE_PLUGIN_SYSTEM turns it on")
+        return self._host

@@ -1,0 +1,80 @@
+"""What ``/api/v3/plugins`` takes and answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.domain.plugins import PluginState
+
+Name = Field(pattern="^[a-z][a-z0-9_]{0,63}$", description="The name of a plugin.")
+
+
+class PluginFields(BaseModel):
+    """A plugin. ``tier`` is what confines it while it runs."""
+
+    id: str
+    state: PluginState
+    reason: str | None = Field(description="Why it does not run.")
+    type: str
+    version: str
+    author: str
+    description: str
+    hooks: list[str] = Field(description="The hooks that it takes part in.")
+    net: list[str] = Field(description="Hosts that it may reach, through the service.")
+    tier: str | None
+    digest: str | None = Field(description="SHA-256 of the code that runs, in hex.")
+    pid: int | None
+    calls: int
+    failures: int
+    crashes: int
+    seconds: float = Field(description="Spent in its calls, all together.")
+
+
+class PluginOut(PluginFields):
+    """One plugin."""
+
+    status: Literal["ok"]
+
+
+class PluginListOut(BaseModel):
+    """Every plugin, by name."""
+
+    status: Literal["ok"]
+    items: list[PluginFields]
+    cursor: str | None
+
+
+class PluginLinesOut(BaseModel):
+    """The last lines that a plugin wrote."""
+
+    status: Literal["ok"]
+    items: list[str]
+    cursor: str | None
+
+
+class PluginResultOut(BaseModel):
+    """What a call came to."""
+
+    status: Literal["ok"]
+    result: Any
+
+
+class PluginIn(BaseModel):
+    """Which plugin."""
+
+    model_config = ConfigDict(extra="forbid")
+    plugin_name: str = Name
+
+
+class ExecuteIn(PluginIn):
+    """A call of ``execute`` with ``data`` as its keyword arguments."""
+
+    data: dict[str, Any] = {}
+
+
+class ConfigIn(PluginIn):
+    """The whole configuration of a plugin."""
+
+    config: dict[str, Any]
