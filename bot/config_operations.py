@@ -17,6 +17,7 @@ from bot.config_types import (
     Place,
     Rate,
     Seconds,
+    Size,
     WebAddress,
     split_at,
 )
@@ -71,6 +72,27 @@ class OperationsSettings(BaseSettings):
     # Logs
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
         "info", description="The least level of the log lines that are written."
+    )
+    log_to_file: bool = Field(
+        True,
+        description="Keep the log of `mltb serve` in files too, as JSON lines; `mltb logs` reads "
+        "them.",
+    )
+    log_dir: Place | None = Field(
+        None, description="Where the files of the log are. Empty means `logs` in DATA_DIR."
+    )
+    log_max_size: Size = Field(
+        ByteSize(10 * 1024**2),
+        ge=1024**2,
+        description="Bytes after which a new file of the log begins.",
+    )
+    log_max_age: Seconds = Field(
+        86400.0, ge=60, description="Seconds after which a new file of the log begins."
+    )
+    log_total_size: Size = Field(
+        ByteSize(200 * 1024**2),
+        ge=2 * 1024**2,
+        description="Bytes of all files of the log together; the oldest go first.",
     )
 
     # Metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -117,6 +118,21 @@ Place = Annotated[Path, AfterValidator(_place)]
 WebAddress = Annotated[SecretStr, AfterValidator(_web_address)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_secret)]
 AnyCase = BeforeValidator(_lower)
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Every secret in ``value``: in a setting, a dictionary, a list or all settings."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from secrets_in(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from secrets_in(each)
 
 
 def shown(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from bot.app.logs import opened_logs
 from bot.app.operations_alerts import opened_alerts
 from bot.app.operations_backups import opened_backups
 from bot.app.operations_history import opened_history
@@ -31,6 +32,7 @@ async def opened_operations(
     ``restores`` says that this run takes up what earlier ones left.
     """
     async with AsyncExitStack() as stack:
+        logs = stack.enter_context(opened_logs(base))
         recovery = await stack.enter_async_context(opened_recovery(base, tasks, restores=restores))
         numbers = await stack.enter_async_context(opened_numbers(base, transfers))
         history = await stack.enter_async_context(opened_history(base, numbers.readings))
@@ -42,6 +44,7 @@ async def opened_operations(
             yield Services(
                 tasks=tasks,
                 tokens=tokens,
+                logs=logs,
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
                 history=history,
                 profiling=build_profiling(base),

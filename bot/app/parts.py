@@ -11,6 +11,7 @@ from bot.config import Settings
 from bot.domain.events import EventHub
 from bot.domain.ports import Clock, Profiler
 from bot.engines.registry import Engines
+from bot.operations.log_files import LogFile
 from bot.store.repository import Store
 from bot.transfers.bandwidth import Governor
 from bot.transfers.debris import Debris, Janitor
@@ -53,6 +54,7 @@ class Base:
     hub: EventHub
     clock: Clock
     profiler: Profiler
+    log: LogFile | None = None
 
 
 @dataclass(frozen=True, slots=True)

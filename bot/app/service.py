@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from bot.app.engines import build_engines
+from bot.app.logs import kept_log
 from bot.app.operations import opened_operations
 from bot.app.operations_backups import build_restorer
 from bot.app.parts import Base, SystemClock, Transfers, database_url
@@ -38,6 +39,10 @@ class App:
     services: Services
     profiler: Profiler
 
+    def let_go(self) -> None:
+        """End the answers that have no end of their own, so that the web server can stop."""
+        self.services.logs.end()
+
     def web(self) -> FastAPI:
         """The ASGI application of this service."""
         scheduler = self.transfers.scheduler
@@ -60,14 +65,17 @@ async def opened_store(settings: Settings, profiler: Profiler = UNPROFILED) -> A
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, restore: bool = True) -> AsyncIterator[App]:
+async def running(
+    settings: Settings, *, restore: bool = True, keep_log: bool = False
+) -> AsyncIterator[App]:
     """Every part, started; stopped in reverse at the end, so that the next start goes on.
 
     ``restore`` queues what a crash or a stop left; without it those tasks are known but wait.
+    ``keep_log`` writes log lines to files too, where LOG_TO_FILE allows it.
     ConfigError where another process works in the same DATA_DIR.
     """
     with locked(settings):
-        async with started(settings, restore=restore) as app:
+        async with started(settings, restore=restore, keep_log=keep_log) as app:
             yield app
 
 
@@ -80,7 +88,9 @@ def locked(settings: Settings) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def started(settings: Settings, *, restore: bool = True) -> AsyncIterator[App]:
+async def started(
+    settings: Settings, *, restore: bool = True, keep_log: bool = False
+) -> AsyncIterator[App]:
     """As ``running``, in a DATA_DIR that is locked already.
 
     Where a backup was put in place before, it has proved itself when everything has started; where
@@ -90,13 +100,13 @@ async def started(settings: Settings, *, restore: bool = True) -> AsyncIterator[
     journal, outcome = await restorer.settle(), None
     stack = AsyncExitStack()
     try:
-        app = await _started(settings, stack, restore=restore)
+        app = await _started(settings, stack, restore=restore, keep_log=keep_log)
     except Exception as error:
         await stack.aclose()
         if journal is None:
             raise
         outcome = await restorer.roll_back(journal, f"the service did not start with it: {error}")
-        app = await _started(settings, stack, restore=restore)
+        app = await _started(settings, stack, restore=restore, keep_log=keep_log)
     else:
         if journal is not None:
             outcome = await restorer.confirm(journal)
@@ -106,8 +116,10 @@ async def started(settings: Settings, *, restore: bool = True) -> AsyncIterator[
         yield app
 
 
-async def _started(settings: Settings, stack: AsyncExitStack, *, restore: bool) -> App:
-    base = await _opened_base(settings, stack)
+async def _started(
+    settings: Settings, stack: AsyncExitStack, *, restore: bool, keep_log: bool
+) -> App:
+    base = await _opened_base(settings, stack, keep_log=keep_log and settings.log_to_file)
     transfers = build_transfers(base)
     tasks = Tasks(
         store=base.store,
@@ -138,16 +150,17 @@ async def _started(settings: Settings, stack: AsyncExitStack, *, restore: bool) 
     return App(settings, transfers, services, base.profiler)
 
 
-async def _opened_base(settings: Settings, stack: AsyncExitStack) -> Base:
+async def _opened_base(settings: Settings, stack: AsyncExitStack, *, keep_log: bool) -> Base:
     settings.download_dir.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
+    log = stack.enter_context(kept_log(settings, clock)) if keep_log else None
     profiler = build_profiler(settings, clock)
     store = await stack.enter_async_context(opened_store(settings, profiler))
     redis = settings.redis_url.get_secret_value() if settings.redis_url else None
     cache = await open_cache(redis, prefix="mltb_", max_bytes=_CACHE, profiler=profiler)
     stack.push_async_callback(cache.close)
     engines = await build_engines(settings, stack)
-    return Base(settings, store, cache, engines, EventHub(), clock, profiler)
+    return Base(settings, store, cache, engines, EventHub(), clock, profiler, log)
 
 
 def _private(directory: Path) -> None:

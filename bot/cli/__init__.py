@@ -1,6 +1,6 @@
 """The command ``mltb``."""
 
-from bot.cli import alerts, backups, commands, plugins, profiling, recovery
+from bot.cli import alerts, backups, commands, logs, plugins, profiling, recovery
 from bot.cli.common import main
 
-__all__ = ["alerts", "backups", "commands", "main", "plugins", "profiling", "recovery"]
+__all__ = ["alerts", "backups", "commands", "logs", "main", "plugins", "profiling", "recovery"]

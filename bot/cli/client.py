@@ -6,12 +6,14 @@ import http.client
 import json
 import socket
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from bot.errors import MltbError, Unavailable
 
 _TIMEOUT = 130.0  # seconds; a long poll takes 60 at most
+_EVENTS = "text/event-stream"
 _IDLE = 2.0  # seconds; uvicorn closes what was idle for 5
 
 
@@ -58,8 +60,21 @@ class Client:
 
     def get(self, path: str, **query: object) -> Any:
         """GET; the decoded answer."""
-        items = [(name, each) for name, value in query.items() for each in _several(value)]
-        return self._call("GET", f"{path}?{urlencode(items)}" if items else path)
+        return self._call("GET", _with_query(path, query))
+
+    def events(self, path: str, **query: object) -> Iterator[Any]:
+        """The decoded data of the server-sent events of GET, until the service ends them."""
+        response = self._sent("GET", _with_query(path, query), headers={"Accept": _EVENTS})
+        if response.status >= 400:
+            raise _refusal(response, response.read())
+        try:
+            while line := response.readline():
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+        except (OSError, http.client.HTTPException):
+            return  # It was killed: there is nothing more to come.
+        finally:
+            self._connection.close()
 
     def post(self, path: str, body: object = None, *, key: str | None = None) -> Any:
         """POST; the decoded answer. ``key`` is an idempotency key."""
@@ -74,8 +89,25 @@ class Client:
         self._call("DELETE", path)
 
     def _call(
-        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Any:
+        response = self._sent(method, path, body, headers)
+        try:
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silent(error) from None
+        self._used_at = time.monotonic()
+        if response.status >= 400:
+            raise _refusal(response, content)
+        return json.loads(content) if content else None
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> http.client.HTTPResponse:
         payload = None if body is None else json.dumps(body)
         if time.monotonic() - self._used_at > _IDLE:
             self._connection.close()  # before the service does, while a call is on its way
@@ -83,19 +115,26 @@ class Client:
             self._connection.request(
                 method, f"/api/v3{path}", payload, {**self._headers, **(headers or {})}
             )
-            response = self._connection.getresponse()
-            content = response.read()
+            return self._connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            raise Unavailable(
-                f"the service does not answer ({type(error).__name__}: {error})",
-                hint="what it was given is stored; mltb serve goes on with it",
-            ) from None
-        self._used_at = time.monotonic()
-        answer = json.loads(content) if content else None
-        if response.status >= 400:
-            raise ServiceError(answer if isinstance(answer, dict) else {"detail": response.reason})
-        return answer
+            raise self._silent(error) from None
+
+    def _silent(self, error: Exception) -> Unavailable:
+        self._connection.close()
+        return Unavailable(
+            f"the service does not answer ({type(error).__name__}: {error})",
+            hint="what it was given is stored; mltb serve goes on with it",
+        )
+
+
+def _refusal(response: http.client.HTTPResponse, content: bytes) -> ServiceError:
+    answer = json.loads(content) if content else None
+    return ServiceError(answer if isinstance(answer, dict) else {"detail": response.reason})
+
+
+def _with_query(path: str, query: Mapping[str, object]) -> str:
+    items = [(name, each) for name, value in query.items() for each in _several(value)]
+    return f"{path}?{urlencode(items)}" if items else path
 
 
 def _several(value: object) -> list[object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bot import __version__
-from bot.cli.logs import start_logging
+from bot.cli.log_setup import start_logging
 from bot.config import Loaded, load
 from bot.errors import ConfigError, InvalidInput, MltbError
 
@@ -40,7 +39,7 @@ def main() -> None:
 def loaded_settings() -> Loaded:
     """The settings, and log lines of warnings and above."""
     loaded = load()
-    start_logging(loaded.settings, at_least=logging.WARNING)
+    start_logging(loaded.settings, quiet=True)
     return loaded
 
 

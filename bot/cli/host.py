@@ -58,7 +58,7 @@ class Doors:
 
     def __init__(self, settings: Settings, *, public: bool) -> None:
         self._settings = settings
-        self._public = public
+        self.public = public
         self._sockets: list[socket.socket] = []
         self._address: Address | None = None
 
@@ -66,7 +66,7 @@ class Doors:
         """Sockets for one service, which closes them, and where they are. ConfigError where the
         port is taken."""
         if self._address is None:
-            self._sockets, self._address = _listen(self._settings, public=self._public)
+            self._sockets, self._address = _listen(self._settings, public=self.public)
         return [each.dup() for each in self._sockets], self._address
 
     def close(self) -> None:
@@ -92,7 +92,8 @@ async def served(
     settings: Settings, doors: Doors, *, restore: bool
 ) -> AsyncIterator[tuple[App, Address]]:
     """A service behind these doors, in a DATA_DIR that is locked already."""
-    async with started(settings, restore=restore) as app:
+    # What a single command does is for its terminal; the log is the service's.
+    async with started(settings, restore=restore, keep_log=doors.public) as app:
         await own_token(app)
         sockets, address = doors.open()
         config = uvicorn.Config(
@@ -114,6 +115,7 @@ async def served(
             yield app, address
         finally:
             plate.withdraw()
+            app.let_go()
             server.should_exit = True
             await serving
 

@@ -13,7 +13,7 @@ from bot.app import App, locked
 from bot.app.operations_backups import build_restorer
 from bot.app.parts import SystemClock
 from bot.cli.host import Doors, served, stoppable
-from bot.cli.logs import start_logging
+from bot.cli.log_setup import start_logging
 from bot.config import Loaded, Settings
 from bot.engines.children import allow_open_files
 from bot.errors import MltbError
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
     settings = loaded.settings
-    start_logging(settings)
+    start_logging(settings, quiet=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
 

@@ -11,6 +11,7 @@ from bot.services.alerts import Alerts
 from bot.services.backups import Backups
 from bot.services.callers import OWNER, Caller, Scope
 from bot.services.history import History
+from bot.services.logs import Logs
 from bot.services.metrics import Metrics
 from bot.services.plugins import Plugins
 from bot.services.profiling import Profiling
@@ -25,6 +26,7 @@ __all__ = [
     "Backups",
     "Caller",
     "History",
+    "Logs",
     "Metrics",
     "Plugins",
     "Profiling",
@@ -45,6 +47,7 @@ class Services:
 
     tasks: Tasks
     tokens: Tokens
+    logs: Logs
     metrics: Metrics
     history: History
     profiling: Profiling

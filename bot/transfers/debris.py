@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bot.domain.context import within_task
 from bot.domain.events import DebrisSwept, EventHub
 from bot.domain.ports import Clock, Delivered, TaskQuery, TaskStore
 from bot.domain.task import FINAL, StageKind, StageState, Task, TaskState
@@ -48,7 +49,8 @@ class Debris:
         """Remove everything that a task which is final and not done left, here and at its
         destination. What a remote does not let go of now stays in the log; the reason.
         """
-        complaint = await self._undeliver(task)
+        with within_task(task.id):
+            complaint = await self._undeliver(task)
         if task.workspace is not None:
             await files.remove(Path(task.workspace))
             task.workspace = None

@@ -16,18 +16,11 @@ from functools import partial
 import msgspec
 
 from bot.domain import events
+from bot.domain.context import turn_of
 from bot.domain.ports import Clock, TaskStore
 from bot.domain.queue import Entry, Queue
 from bot.domain.retry import RetryPolicy
-from bot.domain.task import (
-    ACTIVE,
-    FINAL,
-    WAITING,
-    Failure,
-    StageState,
-    Task,
-    TaskState,
-)
+from bot.domain.task import ACTIVE, FINAL, WAITING, Failure, StageState, Task, TaskState
 from bot.errors import (
     Conflict,
     IllegalMove,
@@ -295,16 +288,17 @@ class Scheduler:
         self._fill()
 
     async def _turn(self, task_id: str, turn: _Turn) -> None:
-        task = turn.task = turn.task or await self._stored(task_id)
-        waited = self.queue.waited(task_id)
-        self._hub.publish(events.TaskStarted(self._clock.now(), task.id, task.user, waited))
-        try:
-            await self._attempt(task)
-        except asyncio.CancelledError:
-            if turn.intent is None or task.state in FINAL:
-                raise  # The service stops, and the store has what the next start needs.
-            self.queue.discard(task_id)
-            await self._moved_to(task, turn.intent)
+        with turn_of(task_id):
+            task = turn.task = turn.task or await self._stored(task_id)
+            waited = self.queue.waited(task_id)
+            self._hub.publish(events.TaskStarted(self._clock.now(), task.id, task.user, waited))
+            try:
+                await self._attempt(task)
+            except asyncio.CancelledError:
+                if turn.intent is None or task.state in FINAL:
+                    raise  # The service stops, and the store has what the next start needs.
+                self.queue.discard(task_id)
+                await self._moved_to(task, turn.intent)
 
     def _after(self, task_id: str, turn: _Turn, handle: asyncio.Task[None]) -> None:
         """A turn is over. A callback of its handle: a turn that is cancelled before its first
@@ -313,7 +307,8 @@ class Scheduler:
         self._turns.pop(task_id, None)
         self.queue.release(task_id)
         if not handle.cancelled() and handle.exception() is not None:
-            log.error("task %s could not be stored", task_id, exc_info=handle.exception())
+            with turn_of(task_id):
+                log.error("task %s could not be stored", task_id, exc_info=handle.exception())
         self._fill()
 
     async def _attempt(self, task: Task) -> None:

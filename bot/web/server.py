@@ -35,6 +35,7 @@ from bot.web import (
     rest_alerts,
     rest_backups,
     rest_history,
+    rest_logger,
     rest_metrics,
     rest_plugins,
     rest_profiler,
@@ -43,6 +44,7 @@ from bot.web import (
 )
 from bot.web.auth import needs
 from bot.web.counting import CountRequests
+from bot.web.requests import Requests
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +61,18 @@ MAX_BODY = 64 * 1024 * 1024
 _PROBLEM = "application/problem+json"
 
 
+class _Application(FastAPI):
+    """Every request has its id from the first layer to the last, faults included."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Requests(super().build_middleware_stack())
+
+
 def build(
     services: Services, *, ready: Callable[[], str | None], profiler: Profiler = UNPROFILED
 ) -> FastAPI:
     """The application over those services. ``ready`` says why it takes no work, or None."""
-    app = FastAPI(
+    app = _Application(
         title="mltb",
         version=__version__,
         summary="Takes a link, fetches it, processes it and delivers it, verified.",
@@ -81,6 +90,7 @@ def build(
         rest_backups,
         rest_recovery,
         rest_plugins,
+        rest_logger,
     ):
         app.include_router(part.router)
     app.add_middleware(LimitBody, limit=MAX_BODY)
