@@ -220,8 +220,9 @@ async def _alone(settings: Settings, work: Callable[[Client], int]) -> int:
         if working.done():
             return working.result()
         log.warning("stopped; the task is stored, and the same command goes on with it")
-        # The thread ends when the service closes its connection.
-        working.add_done_callback(lambda done: done.exception())
+        # The thread ends when the service closes its connection; whichever comes first, that or
+        # the end of the loop, is as it should be.
+        working.add_done_callback(lambda done: done.cancelled() or done.exception())
         return 128 + signal.SIGINT
 
 
