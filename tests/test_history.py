@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import InvalidInput
-from bot.operations.blocks import SPAN, SPANS, Bucket, Buckets, Samples
+from bot.operations.blocks import SPAN, SPANS, Bucket, Buckets, Run, Samples, runs
 from bot.operations.history import DAY, RAW_KEPT, Recorder
 from bot.operations.history_query import MAX_NAMES, HistoryReader, Series
 from bot.store.repository import Store, open_store
@@ -81,16 +81,23 @@ def known(values: list[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
+def buckets_of(block: Block | None) -> list[tuple[int, Bucket]]:
+    """The buckets of the series x that are stored there."""
+    assert block is not None
+    run = runs(block.step, block.start, block.body).get("x")
+    return [] if run is None else list(zip(run.times, map(Bucket, *run[1:]), strict=True))
+
+
 async def test_samples_become_buckets_of_a_minute_and_of_a_quarter(store_url: str) -> None:
     async with recording(store_url) as it:
         await it.run(2 * SPAN // 10, 1.0, 2.0, 6.0)
         await it.run(1, 9.0)
         (hour,) = await it.series.between(60, NOON, NOON)
-        minutes = list(Buckets.decode(60, hour.start, hour.body).of("x"))
+        minutes = buckets_of(hour)
         assert [at for at, _ in minutes] == list(range(NOON, NOON + 2 * SPAN, 60))
         assert {bucket for _, bucket in minutes} == {Bucket(1.0, 6.0, 3.0, 6.0, 6)}
         (day,) = await it.series.between(900, NOON - DAY, NOON)
-        quarters = list(Buckets.decode(900, day.start, day.body).of("x"))
+        quarters = buckets_of(day)
         assert quarters == [
             (NOON, Bucket(1.0, 6.0, 3.0, 6.0, 90)),
             (NOON + SPAN, Bucket(1.0, 6.0, 3.0, 6.0, 90)),
@@ -152,8 +159,7 @@ async def test_a_kill_loses_a_minute_at_most(store_url: str) -> None:
         # The same block goes on, and is settled with what was in it before.
         await it.run(90, 8.0)
         quarter = await it.series.get(900, NOON - NOON % DAY)
-        assert quarter is not None
-        ((_, bucket),) = Buckets.decode(900, quarter.start, quarter.body).of("x")
+        ((_, bucket),) = buckets_of(quarter)
         assert (bucket.min, bucket.max) == (4.0, 8.0)
         assert 83 <= bucket.samples <= 90
 
@@ -166,8 +172,7 @@ async def test_a_block_that_a_kill_left_is_settled_by_the_next_start(store_url: 
     async with recording(store_url, clock) as it:
         assert await it.series.unsettled() == []
         quarter = await it.series.get(900, NOON - NOON % DAY)
-        assert quarter is not None
-        assert [at for at, _ in Buckets.decode(900, quarter.start, quarter.body).of("x")] == [NOON]
+        assert [at for at, _ in buckets_of(quarter)] == [NOON]
         assert known((await it.read(30 * DAY)).max) == [4.0]
 
 
@@ -188,8 +193,7 @@ async def test_a_clock_that_jumps_back_duplicates_and_loses_nothing(store_url: s
         it.clock.off += 5
         await it.run(181, 2.0)
         quarter = await it.series.get(900, NOON - NOON % DAY)
-        assert quarter is not None
-        found = list(Buckets.decode(900, quarter.start, quarter.body).of("x"))
+        found = buckets_of(quarter)
         assert [(at, bucket.samples) for at, bucket in found] == [(NOON, 180), (NOON + SPAN, 180)]
         assert {(bucket.min, bucket.max) for _, bucket in found} == {(1.0, 2.0)}
         raw = await it.series.between(0, 0, NOON + DAY)
@@ -202,8 +206,7 @@ async def test_the_same_second_twice_is_one_sample(tmp_path: Path) -> None:
         it.clock.off -= 900
         await it.run(91, 2.0)
         quarter = await it.series.get(900, NOON - NOON % DAY)
-        assert quarter is not None
-        (found,) = Buckets.decode(900, quarter.start, quarter.body).of("x")
+        (found,) = buckets_of(quarter)
         assert found == (NOON, Bucket(2.0, 2.0, 2.0, 2.0, 90))
 
 
@@ -287,19 +290,20 @@ def test_blocks_are_read_as_they_were_written() -> None:
     samples.put(905, {"a": 1.5, "b": -2.0})
     samples.put(901, {"a": 1e39, "c": math.pi})
     samples.put(1799, {"a": 3.0})
-    found = Samples.decode(900, samples.encode())
-    assert found.points("a") == [(905, 1.5), (1799, 3.0)]
-    assert found.points("b") == [(905, -2.0)]
-    ((second, value),) = found.points("c")
+    again = Samples.decode(900, samples.encode())
+    assert again.points("a") == [(905, 1.5), (1799, 3.0)]
+    assert again.points("b") == [(905, -2.0)]
+    ((second, value),) = again.points("c")
     assert second == 901
     assert math.isclose(value, math.pi, rel_tol=1e-6)
     assert Samples.decode(900, samples.encode(), ["b"]).points("a") == []
     buckets = Buckets(60, 3600)
     for name, at, bucket in samples.buckets(60):
         buckets.put(name, at + 3600 - 900, bucket)
-    again = Buckets.decode(60, 3600, buckets.encode())
-    assert list(again.of("b")) == list(buckets.of("b"))
-    assert list(again.of("nothing")) == []
+    found = runs(60, 3600, buckets.encode())
+    assert found["a"] == Run([3600, 4440], (1.5, 3.0), (1.5, 3.0), (1.5, 3.0), (1.5, 3.0), (1, 1))
+    assert Buckets.decode(60, 3600, buckets.encode()).encode() == buckets.encode()
+    assert set(runs(60, 3600, buckets.encode(), ["b", "nothing"])) == {"b"}
 
 
 def test_the_clock_on_the_wall_says_when_the_next_sample_is_due() -> None:

@@ -12,7 +12,8 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import mul
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +38,35 @@ class Bucket(NamedTuple):
     mean: float
     last: float
     samples: int
+
+
+class Run(NamedTuple):
+    """Buckets of one series in order of time, by columns: when each begins, and its content."""
+
+    times: Sequence[int]
+    min: Sequence[float]
+    max: Sequence[float]
+    mean: Sequence[float]
+    last: Sequence[float]
+    samples: Sequence[int]
+
+    @classmethod
+    def of_samples(cls, points: Sequence[tuple[int, float]]) -> Run:
+        """Samples as buckets of one each."""
+        times, values = zip(*points, strict=True) if points else ((), ())
+        return cls(times, values, values, values, values, (1,) * len(values))
+
+    def together(self, first: int, after: int) -> Bucket:
+        """Those from the place ``first`` up to ``after`` as one; there has to be one."""
+        samples = self.samples[first:after]
+        total = sum(map(mul, self.mean[first:after], samples))
+        return Bucket(
+            min(self.min[first:after]),
+            max(self.max[first:after]),
+            total / sum(samples),
+            self.last[after - 1],
+            sum(samples),
+        )
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -141,11 +171,6 @@ class Buckets:
         """Keep the bucket of a series that begins at ``at``, in the place of an earlier one."""
         self._series.setdefault(name, {})[(at - self.start) // self.step] = bucket
 
-    def of(self, name: str) -> Iterator[tuple[int, Bucket]]:
-        """The beginning and the content of each bucket of a series, in order."""
-        for slot, bucket in sorted(self._series.get(name, {}).items()):
-            yield self.start + slot * self.step, bucket
-
     def encode(self) -> bytes:
         """As it lies in the store."""
         series = {}
@@ -167,17 +192,24 @@ class Buckets:
         return msgspec.msgpack.encode(_Stored(b"", series))
 
     @classmethod
-    def decode(
-        cls, step: int, start: int, body: bytes, names: Iterable[str] | None = None
-    ) -> Buckets:
-        """What ``encode`` gave; of these series alone, if they are named."""
+    def decode(cls, step: int, start: int, body: bytes) -> Buckets:
+        """What ``encode`` gave."""
         found = cls(step, start)
-        with _Damage(start):
-            stored = msgspec.msgpack.decode(body, type=_Stored)
-            for name in stored.series if names is None else names:
-                if (packed := stored.series.get(name)) is not None:
-                    found._series[name] = _buckets(packed)
+        for name, run in runs(step, start, body).items():
+            slots = ((at - start) // step for at in run.times)
+            found._series[name] = dict(zip(slots, map(Bucket, *run[1:]), strict=True))
         return found
+
+
+def runs(step: int, start: int, body: bytes, names: Iterable[str] | None = None) -> dict[str, Run]:
+    """What a stored block of buckets holds; of these series alone, if they are named."""
+    found = {}
+    with _Damage(start):
+        stored = msgspec.msgpack.decode(body, type=_Stored)
+        for name in stored.series if names is None else names:
+            if (packed := stored.series.get(name)) is not None:
+                found[name] = _run(packed, step, start)
+    return found
 
 
 def rolled(points: Iterable[tuple[int, float]], step: int) -> Iterator[tuple[int, Bucket]]:
@@ -190,14 +222,17 @@ def rolled(points: Iterable[tuple[int, float]], step: int) -> Iterator[tuple[int
         yield at, Bucket(min(values), max(values), mean, values[-1], len(values))
 
 
-def _buckets(packed: bytes) -> dict[int, Bucket]:
+def _run(packed: bytes, step: int, start: int) -> Run:
     (count,) = struct.unpack_from("<H", packed)
     data = zlib.decompress(packed[2:])
     slots = struct.unpack_from(f"<{count}H", data)
     counts = struct.unpack_from(f"<{count}H", data, 2 * count)
     floats = struct.unpack(f"<{4 * count}f", _unshuffled(data[4 * count :]))
-    columns = (floats[at : at + count] for at in range(0, 4 * count, count))
-    return dict(zip(slots, map(Bucket, *columns, counts), strict=True)) if count else {}
+    least, greatest, means, lasts = (
+        floats[column * count : (column + 1) * count] for column in range(4)
+    )
+    times = [start + slot * step for slot in slots]
+    return Run(times, least, greatest, means, lasts, counts)
 
 
 def _packed(floats: bytes) -> bytes:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.domain.ports import Clock
 from bot.errors import InvalidInput
-from bot.operations.blocks import SPAN, SPANS, Bucket, Buckets, Samples, rolled
+from bot.operations.blocks import SPAN, SPANS, Bucket, Run, Samples, runs
 from bot.operations.history import RAW_KEPT, Recorder
 from bot.store.series import Block, SeriesStore
 
@@ -139,19 +140,25 @@ class _Columns:
         self._grid = grid
         self._found: dict[int, Bucket] = {}
 
-    def add(self, at: int, bucket: Bucket) -> None:
-        """Count one in; what lies outside of the grid is left out."""
-        grid = self._grid
-        place = (at - grid.start) // grid.step
-        if not 0 <= place < grid.size:
-            return
+    def add(self, run: Run, newer: Container[int] = ()) -> None:
+        """Count buckets in; what lies outside of the grid, or in a ``newer`` block, is left out."""
+        times, grid = run.times, self._grid
+        first = bisect_left(times, grid.start)
+        after = bisect_left(times, grid.end)
+        while first < after:
+            at = times[first]
+            place = (at - grid.start) // grid.step
+            block = at // SPAN * SPAN
+            # As many as lie in the same stretch and in the same block of samples.
+            end = min(grid.start + (place + 1) * grid.step, block + SPAN)
+            last = bisect_left(times, end, first, after)
+            if block not in newer:
+                self._put(place, run.together(first, last))
+            first = last
+
+    def _put(self, place: int, bucket: Bucket) -> None:
         known = self._found.get(place)
         self._found[place] = bucket if known is None else _together(known, bucket)
-
-    def add_points(self, points: Iterable[tuple[int, float]], step: int) -> None:
-        """Count samples in, in buckets of ``step`` seconds."""
-        for at, bucket in rolled(points, step):
-            self.add(at, bucket)
 
     def series(self, name: str) -> Series:
         """All of it."""
@@ -166,10 +173,10 @@ class _Columns:
 
 
 def _together(first: Bucket, second: Bucket) -> Bucket:
-    count = first.samples + second.samples
-    mean = (first.mean * first.samples + second.mean * second.samples) / count
+    samples = first.samples + second.samples
+    mean = (first.mean * first.samples + second.mean * second.samples) / samples
     least, greatest = min(first.min, second.min), max(first.max, second.max)
-    return Bucket(least, greatest, mean, second.last, count)
+    return Bucket(least, greatest, mean, second.last, samples)
 
 
 def _column(found: list[Bucket | None], of: Callable[[Bucket], float]) -> _Column:
@@ -181,22 +188,19 @@ def _filled(
     grid: _Grid, names: Sequence[str], blocks: Sequence[Block], recent: _Recent
 ) -> list[Series]:
     columns = {name: _Columns(grid) for name in names}
-    step = grid.resolution if grid.resolution in SPANS else 0
     for block in blocks:
-        if step:
-            buckets = Buckets.decode(step, block.start, block.body, names)
-            for name, column in columns.items():
-                for at, bucket in buckets.of(name):
-                    # What is in memory is newer than what the store has of the same time.
-                    if at // SPAN * SPAN not in recent:
-                        column.add(at, bucket)
+        if block.step:
+            found = runs(block.step, block.start, block.body, names)
+            for name, run in found.items():
+                # What is in memory is newer than what the store has of the same time.
+                columns[name].add(run, recent)
         elif block.start not in recent:
             samples = Samples.decode(block.start, block.body, names)
             for name, column in columns.items():
-                column.add_points(samples.points(name), 1)
-    for found in recent.values():
-        for name, points in found.items():
-            columns[name].add_points(points, step or 1)
+                column.add(Run.of_samples(samples.points(name)))
+    for in_memory in recent.values():
+        for name, points in in_memory.items():
+            columns[name].add(Run.of_samples(points))
     return [column.series(name) for name, column in columns.items()]
 
 
