@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
+from bot.app import running
 from bot.config import Settings, load
 from bot.config_operations import AlertChannel
 from bot.domain import events
@@ -137,6 +138,29 @@ def test_the_url_of_a_channel_is_not_shown_by_an_error_or_by_the_list(tmp_path: 
 async def test_a_url_that_apprise_does_not_know_is_refused_without_it(url: str) -> None:
     with pytest.raises(ConfigError, match="channel 'ops'") as caught:
         AppriseChannel("ops", url, Threads())
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ([{"name": "x", "url": "foo://geheim"}], "channel 'x'"),
+        ([{"name": "x", "url": "json://a"}] * 2, "two channels are called 'x'"),
+        ([{"name": "x", "url": "json://a", "rules": ["disk_lo"]}], "for the rule 'disk_lo'"),
+    ],
+)
+async def test_a_wrong_channel_stops_the_start(
+    tmp_path: Path, channels: list[dict[str, Any]], said: str
+) -> None:
+    environ = {
+        "ALERT_CHANNELS": json.dumps(channels),
+        "DATA_DIR": str(tmp_path / "data"),
+        "DOWNLOAD_DIR": str(tmp_path / "files"),
+    }
+    with pytest.raises(ConfigError) as caught:
+        async with running(settings(tmp_path, **environ)):
+            pass
+    assert said in str(caught.value)
     assert "geheim" not in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from bot.domain.alerts import Severity
 from bot.errors import ConfigError
 from bot.operations.alert_channels import AppriseChannel, Route, Threads
 from bot.operations.alert_delivery import Couriers
-from bot.operations.alert_rules import BUILT_IN, compile_rules
+from bot.operations.alert_rules import BUILT_IN, backup_overdue, compile_rules
 from bot.operations.alert_signals import SIGNALS, Expiries, Sample, Signals
 from bot.operations.alerts import Alerts, Pace
 from bot.operations.readings import Readings
@@ -72,7 +72,9 @@ async def opened_alerts(base: Base, readings: Readings) -> AsyncIterator[AlertsS
 def _rules(settings: Settings, readings: Readings) -> Sequence[Rule]:
     declared = [rule.model_dump(by_alias=True, exclude_none=True) for rule in settings.alert_rules]
     known = [*(reading.name for reading in readings.declared), *SIGNALS]
-    built_in = BUILT_IN if settings.alert_built_in else ()
+    built_in = list(BUILT_IN) if settings.alert_built_in else []
+    if built_in and settings.backup_interval:
+        built_in.append(backup_overdue(settings.backup_interval))
     return compile_rules(declared, built_in=built_in, readings=known)
 
 

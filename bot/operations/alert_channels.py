@@ -209,6 +209,8 @@ def _listening() -> Iterator[list[str]]:
     """What apprise logs in this thread meanwhile. Its lines go nowhere else: they hold URLs."""
     logger = logging.getLogger("apprise")
     logger.propagate = False
+    # What apprise sends with writes the paths of URLs, and so tokens, when the level is debug.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     handler = _Lines()
     logger.addHandler(handler)
     try:

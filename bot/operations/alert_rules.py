@@ -109,12 +109,17 @@ _OF_EVENTS = _COMMON | {"event", "keep"}
 
 
 def backup_overdue(every: float) -> Mapping[str, Any]:
-    """The built-in rule for backups that are made every so many seconds."""
+    """The built-in rule for backups that are made every so many seconds.
+
+    The first comes soon after the first start, so a service without any for an hour has none.
+    """
     return {
         "name": "backup_overdue",
         "reading": "last_backup_age_seconds",
         "comparison": ">",
-        "threshold": 1.5 * every + 3600,
+        "threshold": 1.5 * every,
+        "for": 3600,
+        "missing": "fire",
         "severity": "high",
         "title": "The last backup is too old",
     }
