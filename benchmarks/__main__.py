@@ -28,6 +28,7 @@ NAMES = (
     "store",
     "history",
     "profiler",
+    "events",
     "submit",
     "http_large",
     "http_throttled",

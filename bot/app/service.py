@@ -37,6 +37,7 @@ class App:
     settings: Settings
     transfers: Transfers
     services: Services
+    hub: EventHub
     profiler: Profiler
 
     def let_go(self) -> None:
@@ -147,7 +148,7 @@ async def _started(
         stack.push_async_callback(transfers.janitor.stop)
     transfers.governor.start()
     stack.push_async_callback(transfers.governor.stop)
-    return App(settings, transfers, services, base.profiler)
+    return App(settings, transfers, services, base.hub, base.profiler)
 
 
 async def _opened_base(settings: Settings, stack: AsyncExitStack, *, keep_log: bool) -> Base:
