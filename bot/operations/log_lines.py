@@ -12,12 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from structlog.processors import format_exc_info
-from structlog.stdlib import ExtraAdder, ProcessorFormatter
-from structlog.typing import EventDict, WrappedLogger
 
 from bot.domain.context import REQUEST, TASK
 from bot.domain.redaction import MASK, redact_value
+from bot.operations.structured import (
+    EventDict,
+    ExtraAdder,
+    ProcessorFormatter,
+    WrappedLogger,
+    format_exc_info,
+)
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
