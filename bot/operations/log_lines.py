@@ -104,6 +104,9 @@ class _Described:
         error = event.get("exception") or event.get("stack_info")
         extra = dict(self._add_extra(logger, name, {"_record": record}))
         del extra["_record"]
+        # What our own calls have to say in a table of its own can't hide an attribute of a record.
+        if isinstance(extra.get("fields"), Mapping):
+            extra |= extra.pop("fields")
         task = extra.pop("task", None) or TASK.get()
         line = LogLine(
             time=stamp(record.created),

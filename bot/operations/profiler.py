@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import msgspec
 
 from bot.domain.ports import Clock, Profiler
+from bot.domain.redaction import redact
 from bot.operations.distribution import Distribution
 
 #: Where runs go whose operation has no place of its own any more.
@@ -272,9 +273,9 @@ def _summary(name: str, operations: Iterable[_Operation]) -> Summary:
 
 
 def _texts(detail: Mapping[str, object]) -> dict[str, str]:
-    """The details as short texts."""
+    """The details as short texts without secrets."""
     some = itertools.islice(detail.items(), _MAX_DETAILS)
-    return {name: _short(str(value)) for name, value in some if value is not None}
+    return {name: _short(redact(str(value))) for name, value in some if value is not None}
 
 
 def _short(text: str) -> str:
