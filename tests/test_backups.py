@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
+import threading
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,9 @@ from bot.cli.client import ServiceError
 from bot.lock import Doorplate
 from bot.operations.backup_names import is_name
 from tests.servers.http import HttpServer
+from tests.servers.rclone import Serve
 from tests.servers.routes import Generated, Resource
-from tests.serving import Service, sha256
+from tests.serving import Service, eventually, sha256
 
 
 def test_a_backup_of_a_running_service(tmp_path: Path) -> None:
@@ -58,3 +63,100 @@ def test_a_backup_of_a_running_service(tmp_path: Path) -> None:
     listed = service.run("backup", "list", "--json").lines
     assert {item["name"] for item in listed} == {second["name"], ran.lines[0]["name"]}
     assert service.run("backup", "verify", second["name"]).status == 0
+
+
+def _refused(call: Callable[[], object]) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
+        call()
+    return caught.value
+
+
+def _noise(service: Service, size: int) -> None:
+    """A part of the state that no compression makes small: what a torrent goes on from."""
+    torrents = service.data / "torrents"
+    torrents.mkdir(parents=True, exist_ok=True)
+    (torrents / "noise.resume").write_bytes(os.urandom(size))
+
+
+def test_a_backup_at_a_remote_comes_back_after_everything_here_is_lost(
+    tmp_path: Path, http_server: HttpServer
+) -> None:
+    config, root = tmp_path / "rclone.conf", tmp_path / "s3"
+    (root / "bucket").mkdir(parents=True)
+    url = http_server.add("/a.bin", Resource(Generated(1000)))
+    with Serve("s3", root) as served:
+        served.write_config(config, "store")
+        service = Service(
+            tmp_path / "s", RCLONE_CONFIG=str(config), BACKUP_DESTINATIONS="store:bucket/mltb"
+        )
+        with service:
+            task = service.fetch(url)
+            made = service.client.post("/backups/create", {})
+            copy = root / "bucket" / "mltb" / made["name"]
+            assert sha256(copy) == made["sha256"]
+            service.terminate()
+            shutil.rmtree(service.data)
+            listed = service.run("backup", "list", "--remotes", "--json").lines
+            assert [item["name"] for item in listed] == [made["name"]]
+            ran = service.run("backup", "restore", made["name"], "--yes", "--json")
+            assert ran.status == 0, ran
+            service.start()
+            assert service.task(task)["state"] == "done"
+
+
+def test_a_backup_with_a_passphrase_says_nothing_without_it(tmp_path: Path) -> None:
+    service = Service(tmp_path, BACKUP_PASSPHRASE="correct horse battery")
+    with service:
+        made = service.client.post("/backups/create", {})
+        assert made["name"].endswith(".age")
+        content = (service.data / "backups" / made["name"]).read_bytes()
+        assert b"age-encryption.org/v1" in content[:200]
+        assert b"manifest" not in content
+        token = Doorplate(service.data).token
+        service.terminate()
+    wrong = service.run("backup", "verify", made["name"], BACKUP_PASSPHRASE="another one")
+    assert wrong.status != 0
+    assert "Traceback" not in wrong.err
+    (service.data / "token").unlink()
+    right = service.run("backup", "restore", made["name"], "--yes")
+    assert right.status == 0, right
+    assert Doorplate(service.data).token == token
+
+
+def test_a_disk_that_fills_up_leaves_no_half_backup(tmp_path: Path) -> None:
+    service = Service(tmp_path, file_size=3 << 20)
+    _noise(service, 2 << 20)
+    (service.data / "torrents" / "more.resume").write_bytes(os.urandom(2 << 20))
+    with service:
+        error = _refused(lambda: service.client.post("/backups/create", {}))
+        assert error.name == "no_space"
+        assert service.client.get("/backups/list")["items"] == []
+        assert list((service.data / "backup-work").iterdir()) == []
+        assert list((service.data / "backups").iterdir()) == []
+        (service.data / "torrents" / "more.resume").unlink()
+        assert service.client.post("/backups/create", {})["state"] == "good"
+
+
+@pytest.mark.parametrize("moment", ["gathering", "packing"])
+def test_a_kill_in_the_middle_of_a_backup_leaves_the_state_alone(
+    tmp_path: Path, http_server: HttpServer, moment: str
+) -> None:
+    url = http_server.add("/a.bin", Resource(Generated(1000)))
+    service = Service(tmp_path)
+    _noise(service, 48 << 20)
+    with service:
+        task = service.fetch(url)
+        asking = threading.Thread(target=lambda: service.run("backup", "create"))
+        asking.start()
+        work = service.data / "backup-work"
+        pattern = "*" if moment == "gathering" else "**/*.zst*"
+        eventually(lambda: any(work.glob(pattern)) or not asking.is_alive(), lambda: service.log)
+        service.kill()
+        asking.join()
+        (service.data / "torrents" / "noise.resume").unlink()
+        service.start()
+        assert service.task(task)["state"] == "done"
+        assert not work.exists()
+        for item in service.client.get("/backups/list")["items"]:
+            assert service.client.post(f"/backups/{item['name']}/verify", {})["state"] == "good"
+        assert service.client.post("/backups/create", {})["state"] == "good"

@@ -72,23 +72,40 @@ def _show(found: Any, *, as_json: bool) -> None:
         output.say(json.dumps(found, indent=2, ensure_ascii=False))
 
 
+def _moved(client: Client, verb: str, body: dict[str, Any], *, as_json: bool) -> int:
+    """Do it, and say how the plugin is afterwards; 1 where it should run and does not."""
+    from bot.cli import output
+
+    found = client.post(f"/plugins/{verb}", body)
+    reason = f": {found['reason']}" if found["reason"] else ""
+    output.line(found) if as_json else output.say(f"{found['id']} {found['state']}{reason}")
+    return 0 if verb == "disable" or found["state"] == "running" else 1
+
+
 def _verb(verb: str, text: str) -> None:
     @plugins.command(verb, help=text)
     @_name
     @json_option
     def command(name: str, *, as_json: bool) -> None:
         def work(client: Client) -> int:
-            from bot.cli import output
-
-            found = client.post(f"/plugins/{verb}", {"plugin_name": name})
-            reason = f": {found['reason']}" if found["reason"] else ""
-            output.line(found) if as_json else output.say(f"{name} {found['state']}{reason}")
-            return 0
+            return _moved(client, verb, {"plugin_name": name}, as_json=as_json)
 
         ask(work)
 
 
-_verb("enable", "Start a plugin, now and at every start.")
+@plugins.command()
+@_name
+@click.option("--grant", is_flag=True, help="Give it the rights that it asks for.")
+@json_option
+def enable(name: str, *, grant: bool, as_json: bool) -> None:
+    """Start a plugin, now and at every start."""
+
+    def work(client: Client) -> int:
+        return _moved(client, "enable", {"plugin_name": name, "grant": grant}, as_json=as_json)
+
+    ask(work)
+
+
 _verb("disable", "End a plugin, now and at every start.")
 _verb("reload", "Run what lies in PLUGINS_DIR now.")
 

@@ -21,14 +21,13 @@ class PluginState(StrEnum):
 
 
 class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The operator's word about a plugin. ``granted`` are the rights that it was given."""
+    """The operator's word about a plugin. ``net`` are the hosts (``host:port``) that it was
+    granted."""
 
     id: str
     enabled: bool = True
     config: dict[str, Any] = {}
-    granted: dict[str, Any] | None = None
-    publisher: str | None = None
-    version: str | None = None
+    net: list[str] = []
 
 
 class PluginStore(Protocol):

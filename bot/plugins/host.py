@@ -172,6 +172,12 @@ class PluginHost:
     async def _prepared(self, package: Package, record: PluginRecord) -> Supervisor:
         if self._tier is None:
             self._tier = await asyncio.to_thread(tiers.of_this_machine)
+        asked = package.manifest.rights.net
+        if not set(asked) <= set(record.net):
+            raise PolicyRefused(
+                f"plugin {package.id} asks for {', '.join(asked)}, which it was not granted",
+                hint=f"mltb plugins enable {package.id} --grant",
+            )
         content = await asyncio.to_thread(read_content, package)
         code = await asyncio.to_thread(self._vault.keep, content)
         directory = self._home / "state" / package.id
@@ -194,7 +200,7 @@ class PluginHost:
         )
         broker = Broker(
             package.id,
-            net=list(package.manifest.rights.net),
+            net=list(asked),
             http=self._http,
             store=self._store,
             quota=self._policy.values,
@@ -247,11 +253,16 @@ class PluginHost:
         async with self._slots:
             return await supervisor.call(method, *args, fds=fds, **data)
 
-    async def enable_plugin(self, name: str) -> PluginInfo:
-        """Start it, now and at every start."""
+    async def enable_plugin(self, name: str, *, grant: bool = False) -> PluginInfo:
+        """Start it, now and at every start. ``grant`` gives it the rights that it asks for now;
+        what a later version asks for beyond them waits for another word."""
         async with self._lock(name):
+            await self.discover()
             known = self._get(name)
-            known.record = msgspec.structs.replace(known.record, enabled=True)
+            net = known.record.net
+            if grant and isinstance(known.found, Package):
+                net = list(known.found.manifest.rights.net)
+            known.record = msgspec.structs.replace(known.record, enabled=True, net=net)
             await self._store.save_record(known.record)
             if known.supervisor is None:
                 await self._begin(known)

@@ -10,7 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,12 +28,9 @@ PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
 
 
 class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host;
-    ``private`` says that one of them may be a private address, which the operator has to allow.
-    """
+    """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host."""
 
     net: list[str] = []
-    private: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -53,10 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     type: PluginType | None = None
     author: str = ""
     description: str = ""
-    publisher: str | None = None
     rights: Rights = Rights()
     limits: Limits = Limits()
-    config: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)

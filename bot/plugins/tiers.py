@@ -128,7 +128,7 @@ def wrapping(program: str, code: Sequence[str], state: Sequence[str]) -> list[st
     processes, and of the files only those that a worker may read and the directories ``state``.
     """
     argv = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - its own
+    argv += ["--proc", "/proc", "--dev", "/dev"]
     for path in [*(path for path in readable() if path not in _DEVICES), *code]:
         argv += _bound(path)
     executable = os.path.realpath(sys.executable)
@@ -139,7 +139,8 @@ def wrapping(program: str, code: Sequence[str], state: Sequence[str]) -> list[st
         argv += ["--ro-bind", str(venv), str(venv)]
     for path in state:
         argv += ["--bind", path, path]
-    return [*argv, "--"]
+    # What bubblewrap made to hold all this lies in memory, which nobody shall fill.
+    return [*argv, "--remount-ro", "/dev", "--remount-ro", "/", "--"]
 
 
 def _bound(path: str) -> list[str]:

@@ -14,6 +14,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,7 @@ def run(spec: Spec, channel: socket.socket, parent: int) -> None:
     )
     os.umask(0o077)
     os.chdir(spec.directory)
+    tempfile.tempdir = spec.directory  # there is no other place
     # It makes its pair of sockets now: later there are none.
     loop = asyncio.new_event_loop()
     confine.confine(

@@ -36,10 +36,10 @@ class Plugins:
         caller.require(Scope.ADMIN)
         return await self._found.execute_plugin(name, **data)
 
-    async def enable(self, caller: Caller, name: str) -> PluginInfo:
-        """Start it, now and at every start."""
+    async def enable(self, caller: Caller, name: str, *, grant: bool) -> PluginInfo:
+        """Start it, now and at every start; ``grant`` gives it the rights that it asks for."""
         caller.require(Scope.ADMIN)
-        return await self._found.enable_plugin(name)
+        return await self._found.enable_plugin(name, grant=grant)
 
     async def disable(self, caller: Caller, name: str) -> PluginInfo:
         """End it, now and at every start."""

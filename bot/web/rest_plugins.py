@@ -39,9 +39,9 @@ async def execute(body: schemas.ExecuteIn, caller: Admin, services: All) -> Resp
 
 
 @router.post("/enable", response_model=schemas.PluginOut, tags=["plugins"])
-async def enable(body: schemas.PluginIn, caller: Admin, services: All) -> Response:
+async def enable(body: schemas.EnableIn, caller: Admin, services: All) -> Response:
     """Start a plugin, now and at every start."""
-    return _plugin(await services.plugins.enable(caller, body.plugin_name))
+    return _plugin(await services.plugins.enable(caller, body.plugin_name, grant=body.grant))
 
 
 @router.post("/disable", response_model=schemas.PluginOut, tags=["plugins"])

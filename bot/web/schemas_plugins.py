@@ -68,6 +68,12 @@ class PluginIn(BaseModel):
     plugin_name: str = Name
 
 
+class EnableIn(PluginIn):
+    """Which plugin, and whether it gets the rights that it asks for."""
+
+    grant: bool = Field(False, description="Give it the rights that it asks for now.")
+
+
 class ExecuteIn(PluginIn):
     """A call of ``execute`` with ``data`` as its keyword arguments."""
 

@@ -60,9 +60,13 @@ class PostgresServer:
     def url(self, database: str = "postgres", driver: str | None = None) -> str:
         return str(self._server.get_uri(database=database, driver=driver))
 
+    def program(self, name: str) -> Path:
+        """A program of its version, such as `pg_dump`."""
+        return Path(self._server.bin_path) / name
+
     def run(self, statement: str) -> str:
         """Run SQL through psql, in the database `postgres`."""
-        psql = Path(self._server.bin_path) / "psql"
+        psql = self.program("psql")
         command = [str(psql), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-At", self.url()]
         done = subprocess.run(
             command, input=statement, text=True, capture_output=True, check=True, timeout=30
