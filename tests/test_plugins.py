@@ -64,8 +64,7 @@ def _until(service: Service, name: str, state: str) -> dict[str, object]:
 
 def _run(service: Service, name: str, **data: object) -> Any:
     answer = service.client.post("/plugins/execute", {"plugin_name": name, "data": data})
-    result = answer["result"]
-    return result
+    return answer["result"]
 
 
 def test_a_file_in_the_directory_runs_and_keeps_its_values(

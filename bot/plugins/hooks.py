@@ -1,9 +1,8 @@
-"""The hooks: what a plugin is told of, and where it is asked. Each is an empty, typed function.
+"""The hooks: what a plugin is told of. Each is an empty, typed function.
 
-A plugin takes part by having a method of that name. Those that begin with ``on_`` tell it something
-and expect no answer; the others ask, and the first answer that is not ``None`` counts, plugins in
-the order of their names. Payloads are frozen; a field may be added in a minor version of the
-interface, and none ever goes in one.
+A plugin takes part by having a method of that name. They tell it something and expect no answer.
+Payloads are frozen; a field may be added in a minor version of the interface, and none ever goes in
+one.
 
 Standard library and msgspec only: this is imported in the sandbox.
 """
@@ -37,15 +36,6 @@ class StageInfo(msgspec.Struct, frozen=True):
     stage: str
     seconds: float
     size: int
-
-
-class ProgressInfo(msgspec.Struct, frozen=True):
-    """How far a task is; ``speed`` in bytes a second."""
-
-    task: TaskInfo
-    done: int
-    total: int | None
-    speed: float
 
 
 class DoneInfo(msgspec.Struct, frozen=True):
@@ -102,9 +92,6 @@ class Hooks:
     async def on_task_started(self, task: TaskInfo) -> None:
         """It has a turn."""
 
-    async def on_task_progress(self, progress: ProgressInfo) -> None:
-        """It moves; at most every few seconds."""
-
     async def on_stage_finished(self, stage: StageInfo) -> None:
         """One of its stages ended well."""
 
@@ -129,21 +116,6 @@ class Hooks:
     async def on_service_stopping(self, service: ServiceInfo) -> None:
         """The service ends."""
 
-    async def veto(self, task: TaskInfo) -> str | None:
-        """A reason for refusing the task, before it is stored."""
-
-    async def choose_destination(self, task: TaskInfo) -> str | None:
-        """Where it goes instead. The operator's rules for destinations hold all the same."""
-
-    async def choose_engine(self, task: TaskInfo) -> str | None:
-        """The engine that takes it."""
-
-    async def choose_name(self, task: TaskInfo) -> str | None:
-        """The name under which it is delivered."""
-
-    async def choose_retry(self, failure: FailureInfo) -> float | None:
-        """Seconds after which the failed stage is tried again; below zero: never."""
-
 
 def _payloads() -> dict[str, type[msgspec.Struct]]:
     found: dict[str, type[msgspec.Struct]] = {}
@@ -162,8 +134,3 @@ PAYLOADS = _payloads()
 def payload(name: str, value: Any) -> msgspec.Struct:
     """The payload of a hook from its plain form."""
     return msgspec.convert(value, PAYLOADS[name])
-
-
-def asks(name: str) -> bool:
-    """Whether an answer is expected."""
-    return not name.startswith("on_")

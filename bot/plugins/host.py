@@ -208,7 +208,7 @@ class PluginHost:
         timeout = min(policy.timeout, limits.timeout or policy.timeout)
         plugin = Plugin(package, content.digest, spec, broker, timeout)
         zygote = self._zygote(self._tier, package.id, directory)
-        return Supervisor(plugin, zygote, self._clock, changed=_ignore)
+        return Supervisor(plugin, zygote, self._clock)
 
     def _zygote(self, tier: Tier, plugin: str, directory: Path) -> Zygote:
         """One for all where Landlock tells them apart, else one for each."""
@@ -314,15 +314,6 @@ class PluginHost:
                 await known.supervisor.call("replace_config", config)
         return self._info(name)
 
-    def of_type(self, kind: str) -> Sequence[str]:
-        """The names of the plugins of that type that run."""
-        return [
-            each.plugin.id
-            for each in self._supervisors()
-            if each.plugin.description.get("type") == kind
-            and each.plugin.state is PluginState.RUNNING
-        ]
-
     def _supervisors(self) -> Iterable[Supervisor]:
         for name in sorted(self._known):
             supervisor = self._known[name].supervisor
@@ -383,7 +374,3 @@ def _metadata(package: Package) -> dict[str, Any]:
         "type": manifest.type,
     }
     return {name: value for name, value in said.items() if value is not None}
-
-
-def _ignore(_: Plugin) -> None:
-    """Nobody listens to this one."""

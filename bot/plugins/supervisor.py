@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +30,6 @@ class Counts:
 
     calls: int = 0
     failures: int = 0
-    kills: int = 0
     crashes: int = 0
     seconds: float = 0.0
 
@@ -64,25 +62,16 @@ class Plugin:
 
 
 class Supervisor:
-    """Runs one plugin. ``changed`` is called after each change of its state."""
+    """Runs one plugin."""
 
-    def __init__(
-        self,
-        plugin: Plugin,
-        zygote: Zygote,
-        clock: Clock,
-        *,
-        changed: Callable[[Plugin], None],
-    ) -> None:
+    def __init__(self, plugin: Plugin, zygote: Zygote, clock: Clock) -> None:
         self.plugin = plugin
         self._zygote = zygote
         self._clock = clock
-        self._changed = changed
         self._log = logging.getLogger(f"plugins.{plugin.id}")
         self._worker: Worker | None = None
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self._restart: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
 
     async def start(self) -> None:
         """Start it; afterwards it runs, or its state says why not."""
@@ -113,7 +102,6 @@ class Supervisor:
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.stop(_GRACE)
-        self._ready.clear()
 
     async def call(
         self,
@@ -147,16 +135,6 @@ class Supervisor:
         """The number of its process, while it runs."""
         return None if self._worker is None else self._worker.pid
 
-    def kill(self, why: str) -> None:
-        """End its process at once; it is started anew like after a crash."""
-        if self._worker is not None:
-            self._worker.kill(why)
-
-    def pause(self, *, paused: bool) -> None:
-        """Take the processor from its process, or give it back."""
-        if self._worker is not None:
-            self._worker.signal(signal.SIGSTOP if paused else signal.SIGCONT)
-
     def _ended(self, why: str) -> None:
         """Its process is gone. While it ran, that is a crash."""
         worker, self._worker = self._worker, None
@@ -187,7 +165,6 @@ class Supervisor:
         self.plugin.state, self.plugin.reason = state, reason
         if reason is not None:
             self._log.warning("plugin %s is %s: %s", self.plugin.id, state, reason)
-        self._changed(self.plugin)
 
 
 class _Description(msgspec.Struct, frozen=True):
