@@ -325,3 +325,27 @@ def test_buffers_are_bounded_and_wake_who_waits() -> None:
 
 def test_a_slow_connection_holds_no_more_than_it_brings() -> None:
     assert len(Buffers().take(100, lambda: None) or b"") == 100
+
+
+async def test_work_that_comes_while_the_threads_end_is_done_and_begins_no_thread() -> None:
+    workers = Workers(4)
+    strand, held, done = Strand(workers), threading.Event(), []
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        held.wait(30)
+
+    strand.put(hold)
+    for number in range(100):  # more than one turn, so the strand is scheduled again
+        strand.put(lambda number=number: done.append(number))  # type: ignore[misc]
+    await begun.wait()
+    before = set(threading.enumerate())
+    closing = asyncio.ensure_future(workers.close())
+    await asyncio.sleep(0)  # the ends are in the queue
+    held.set()
+    await closing
+    assert done == list(range(100))
+    assert not {thread.name for thread in threading.enumerate() if thread.name.startswith("disk-")}
+    assert {thread.name for thread in before} >= {"disk-0"}

@@ -33,13 +33,14 @@ class Workers:
         self._threads: list[threading.Thread] = []
         self._queue: queue.SimpleQueue[Strand | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._closed = False
 
     def schedule(self, strand: Strand) -> None:
         """Let a thread do what ``strand`` holds."""
         self._queue.put(strand)
         if len(self._threads) < self._count:
             with self._lock:
-                if len(self._threads) < self._count:
+                if len(self._threads) < self._count and not self._closed:
                     thread = threading.Thread(
                         target=self._run, name=f"disk-{len(self._threads)}", daemon=True
                     )
@@ -56,11 +57,21 @@ class Workers:
     async def close(self) -> None:
         """Finish what is queued, then end the threads."""
         with self._lock:
+            # A thread that began from now on would take the end that is meant for another.
+            self._closed = True
             threads = tuple(self._threads)
         for _ in threads:
             self._queue.put(None)
         for thread in threads:
             await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(self._finish)
+
+    def _finish(self) -> None:
+        """Do what came after the ends of the threads."""
+        while not self._queue.empty():
+            strand = self._queue.get()
+            if strand is not None:
+                strand.turn()
 
 
 class Strand:
