@@ -35,6 +35,12 @@ LEAKS = {
     "bearer alone": ("the bearer abcdefghijkl123 was refused", "abcdefghijkl123"),
     "cookie": ("Cookie: session=abc123xyz; other=def456", "def456"),
     "set-cookie": ("Set-Cookie: sid=abc123xyz; HttpOnly", "abc123xyz"),
+    "quoted cookie": ('Cookie: sid="abc123xyz"; a="def456"', "abc123xyz"),
+    "digest": ('Authorization: Digest username="ann", response="f00ba4f00ba4"', "f00ba4f00ba4"),
+    "header in a table": ("{'Cookie': 'sid=\"abc123xyz\"', 'a': 1}", "abc123xyz"),
+    "words written together": ("dbpassword=hunter22", "hunter22"),
+    "words in capitals": ("APIToken=hunter22", "hunter22"),
+    "parameter of a path": ("https://example.org/x;jsessionid=abc123xyz", "abc123xyz"),
     "our token": ("mltb_S3cr3tS3cr3tS3cr3tS3cr3t is unknown", "S3cr3tS3cr3t"),
     "telegram bot": (
         "https://api.example.org/bot123456789:AAF-abcdefghijklmnopqrstuvwxyz12345/x",

@@ -23,6 +23,8 @@ _SECRET_WORDS = frozenset(
         *("secret", "secrets", "sessionid", "sid", "sig", "signature", "token", "tokens"),
     }
 )
+#: Ends of words that were written together: ``dbpassword``, ``APIToken``, ``jsessionid``.
+_SECRET_ENDS = ("password", "passwd", "secret", "token", "apikey", "sessionid")
 _HARMLESS = frozenset({"", MASK, "None", "null", "True", "False", "true", "false"})
 _SIGNED_URLS = ("x-amz-", "x-goog-")
 _WORD = re.compile(r"[A-Z]*[a-z]+|[A-Z]+|\d+")
@@ -42,9 +44,10 @@ _NAME = re.compile(
 _VALUE = re.compile(
     r"""(")(?:[^"\\]|\\.)*"?|(')(?:[^'\\]|\\.)*'?|\{[^}]*\}?|(?:(?i:bearer|basic)\s+)?[^\s"'&;,)\]}]+"""
 )
-#: A header's value goes to the end of its line, or to the quote that closes it.
+#: A header's value goes to the quote that closes it, or where none opens it to the end of its line.
 _HEADER = re.compile(
-    r"""(?i)\b((?:proxy-)?authorization|(?:set-)?cookie2?)(["']?\s*[=:,]\s*(?:b?["'])?)[^\r\n"']+"""
+    r"""(?i)\b((?:proxy-)?authorization|(?:set-)?cookie2?)(["']?\s*[=:,]\s*)"""
+    r"""(?:b?(["'])(?:\\.|(?!\3)[^\\\r\n])*\3|[^\r\n]+)"""
 )
 #: The user of a URL is shown where a password stands behind it; alone it may be a token itself.
 _USERINFO = re.compile(
@@ -82,7 +85,8 @@ def names_secret(name: str) -> bool:
     name = name[-_LONGEST_NAME:]
     if name.lower().startswith(_SIGNED_URLS):
         return True
-    return any(word.lower() in _SECRET_WORDS for word in _WORD.findall(name))
+    words = (word.lower() for word in _WORD.findall(name))
+    return any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDS) for word in words)
 
 
 def redact(text: str) -> str:

@@ -16,7 +16,7 @@ from bot.operations.log_lines import ForPeople, Redact, as_json, formatter
 log = logging.getLogger(__name__)
 
 #: Libraries whose ordinary lines say nothing to an operator.
-_CHATTY = ("alembic", "uvicorn", "asyncio", "aiosqlite")
+_CHATTY = ("alembic", "uvicorn", "asyncio", "aiosqlite", "apprise", "urllib3")
 #: One line for each event. They go to the files, and do not scroll by on a terminal.
 _EVENTS = logging.getLogger("bot.events")
 _TROUBLE = (events.StageFailed, events.BackupFailed, events.AlertRaised)
