@@ -162,6 +162,8 @@ BROKEN = {
     ),
     "unknown_field": ("x = 1", 'id = "unknown_field"\nrihgts = {}\n', "rihgts"),
     "newer_api": ("x = 1", 'id = "newer_api"\napi = ">=2"\n', "needs the interface"),
+    "deep": ("x = 1", "a = " + "[" * 20_000 + "]" * 20_000, "no manifest"),
+    "huge": ("x = 1", 'id = "huge"\napi = ">=' + "9" * 10_000 + '"\n', "no range"),
     "other_name": ("x = 1", 'id = "another"\n', "holds the plugin another"),
 }
 
@@ -174,9 +176,12 @@ def test_broken_plugins_say_why_and_harm_nobody(tmp_path: Path) -> None:
             _write(service, name, code)
         else:
             _folder(service, name, code, manifest)
+    _write(service, "twice", _TEMPLATE)
+    _folder(service, "twice", _TEMPLATE, 'id = "twice"\n')
     with service:
         for name, (_, _, reason) in BROKEN.items():
             assert reason in str(_until(service, name, "failed")["reason"])
+        assert "one of them has to go" in str(_until(service, "twice", "failed")["reason"])
         assert _run(service, "my_custom_plugin")["status"] == "success"
         assert service.client.get("/plugins/list")["status"] == "ok"
 
@@ -248,3 +253,28 @@ def test_imports_are_a_matter_of_the_settings(tmp_path: Path) -> None:
         _until(service, "fine", "running")
         reason = str(_until(service, "curious", "failed")["reason"])
         assert "socket may not be imported" in reason
+
+
+_LOUD = """
+from bot.core.plugin_manager import BasePlugin
+
+class Loud(BasePlugin):
+    async def execute(self):
+        for number in range(20000):
+            print("line", number)
+        return "said"
+"""
+
+
+def test_a_plugin_that_never_stops_talking_does_not_fill_the_log(service: Service) -> None:
+    _write(service, "loud", _LOUD)
+    with service:
+        _until(service, "loud", "running")
+        assert _run(service, "loud") == "said"
+        eventually(
+            lambda: service.client.get("/plugins/loud/logs")["items"][-1:] == ["line 19999"],
+            lambda: str(service.client.get("/plugins/loud/logs")["items"][-1:]),
+        )
+        service.terminate()
+    told = [line for line in service.log.splitlines() if "plugins.loud: line" in line]
+    assert 100 <= len(told) < 20_000 // 2

@@ -15,7 +15,7 @@ import pytest
 
 from bot.errors import InvalidInput, PluginFailed, Unavailable
 from bot.plugins import landlock, tiers, wire
-from bot.plugins.channel import Channel
+from bot.plugins.channel import MAX_WAITING, Channel
 from bot.plugins.sandbox import Worker, Zygote
 from bot.plugins.tiers import Tier
 from bot.plugins.worker import Spec
@@ -146,6 +146,8 @@ REFUSED = {
     "kill everybody": "os.kill(-1, 9)",
     "read its environment": "open('/proc/{pid}/environ').read()",
     "read its memory": "open('/proc/{pid}/mem', 'rb').read(1)",
+    "memory of its parent": "open(f'/proc/{os.getppid()}/mem', 'rb').read(1)",
+    "environment of its parent": "open(f'/proc/{os.getppid()}/environ').read()",
     "raise a limit": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (999999,) * 2)",
     "memory file": "os.memfd_create('x')",
     "priority": "os.nice(-5)",
@@ -390,7 +392,41 @@ async def test_a_file_is_handed_over_as_a_descriptor(tmp_path: Path) -> None:
         await worker.stop()
 
 
+async def test_a_call_that_nobody_waits_for_any_more_harms_nothing(tmp_path: Path) -> None:
+    async with den(tmp_path, tiers.of_this_machine()) as it:
+        worker = await it.worker()
+        call = asyncio.ensure_future(worker.call("nap", 0.2, timeout=30))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        # Its answer comes before that of a longer one.
+        assert await worker.call("nap", 0.4, timeout=30) == 0.4
+        assert worker.alive
+        await worker.stop()
+
+
+async def test_calls_under_way_end_before_a_worker_does(tmp_path: Path) -> None:
+    async with den(tmp_path, tiers.of_this_machine()) as it:
+        worker = await it.worker()
+        call = asyncio.ensure_future(worker.call("nap", 0.3, timeout=30))
+        await asyncio.sleep(0)
+        await worker.stop(grace=30)
+        assert await call == 0.3
+
+
 # The host's own end
+
+
+async def test_what_is_never_read_is_not_held_without_end() -> None:
+    ours, theirs = socket.socketpair()
+    ended: list[str] = []
+    channel = Channel(
+        ours, asyncio.get_running_loop(), on_message=lambda *_: None, on_end=ended.append
+    )
+    for _ in range(MAX_WAITING // MIB + 8):
+        channel.send(bytes(MIB))
+    assert "does not read" in ended[0]
+    theirs.close()
 
 
 async def test_half_a_frame_and_silence_holds_up_nobody() -> None:

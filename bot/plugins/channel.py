@@ -16,6 +16,8 @@ from bot.plugins.wire import Message, Splitter, Violation
 
 _READ = 256 * 1024
 _MAX_FDS = 16
+#: Bytes that wait for an end that does not read; more of them end the connection.
+MAX_WAITING = 64 * 1024 * 1024
 #: The reason of an end that the other side chose.
 HUNG_UP = "the other end hung up"
 
@@ -41,6 +43,7 @@ class Channel:
         self._takes_fds = takes_fds
         self._splitter = Splitter()
         self._outgoing: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._waiting = 0
         self._given: list[int] = []
         self._open = True
         sock.setblocking(False)
@@ -53,8 +56,11 @@ class Channel:
             _close_all(fds)
             return
         self._outgoing.append((memoryview(frame), fds))
+        self._waiting += len(frame)
         if len(self._outgoing) == 1:
             self._writable()
+        elif self._waiting > MAX_WAITING:
+            self.close(f"{self._waiting} bytes wait for it, and it does not read")
 
     def close(self, reason: str = "closed") -> None:
         """Hang up."""
@@ -108,6 +114,7 @@ class Channel:
                 self.close(HUNG_UP)
                 return
             _close_all(fds)
+            self._waiting -= sent
             if sent < len(frame):
                 self._outgoing[0] = (frame[sent:], ())
             else:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bot.plugins import landlock, seccomp
 
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP = 1, 24
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -42,6 +42,12 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(125)
+
+
+def hide() -> None:
+    """Let no process of the same user look into this one, or into those that it forks
+    (``/proc/PID/mem``, ptrace(2)); see PR_SET_DUMPABLE(2const)."""
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def confine(walls: Walls) -> None:

@@ -161,7 +161,7 @@ class PluginHost:
             return
         try:
             supervisor = await self._prepared(known.found, known.record)
-        except MltbError as error:
+        except (MltbError, OSError) as error:
             refused = isinstance(error, PolicyRefused)
             known.state = PluginState.REFUSED if refused else PluginState.FAILED
             known.reason = str(error)

@@ -21,7 +21,7 @@ MANIFEST = "plugin.toml"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$"
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{1,5}", re.ASCII)
-_RANGE = re.compile(r"(>=|>|<=|<|==)\s*(\d+)(?:\.(\d+))?", re.ASCII)
+_RANGE = re.compile(r"(>=|>|<=|<|==)\s*(\d{1,6})(?:\.(\d{1,6}))?", re.ASCII)
 _MANIFEST_SIZE = 64 * 1024
 
 PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
@@ -81,18 +81,23 @@ def discover(directory: Path) -> list[Package | Broken]:
     """What lies in the plugins directory, by name; nothing where it is not there."""
     if not directory.is_dir():
         return []
-    found: list[Package | Broken] = []
+    found: dict[str, Package | Broken] = {}
     for path in sorted(directory.iterdir()):
         name = path.stem if path.suffix == ".py" else path.name
         if name.startswith((".", "_")):
             continue
         is_plugin = path.suffix == ".py" or (path / MANIFEST).exists()
-        if is_plugin:
-            try:
-                found.append(read(path))
-            except PluginFailed as error:
-                found.append(Broken(name, path, error.message))
-    return found
+        if not is_plugin:
+            continue
+        if name in found:
+            reason = f"a file and a folder are called {name}; one of them has to go"
+            found[name] = Broken(name, path, reason)
+            continue
+        try:
+            found[name] = read(path)
+        except PluginFailed as error:
+            found[name] = Broken(name, path, error.message)
+    return list(found.values())
 
 
 def read(root: Path) -> Package:
@@ -123,6 +128,8 @@ def _manifest(path: Path) -> Manifest:
         manifest = msgspec.convert(tomllib.loads(text.decode()), Manifest)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise PluginFailed(f"{MANIFEST}: {error}") from None
+    except (RecursionError, ValueError):  # nested without end, or a number without end
+        raise PluginFailed(f"{MANIFEST} is no manifest that anybody wrote") from None
     _identifier(manifest.id)
     if not fits(manifest.api, API_VERSION):
         raise PluginFailed(f"it needs the interface {manifest.api}; here is {API_VERSION}")

@@ -167,6 +167,7 @@ class Worker:
         self._on_end = on_end
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._abandoned: dict[int, asyncio.TimerHandle] = {}
         self._asking: set[asyncio.Task[None]] = set()
         self._channel: Channel | None = None
         self._pidfd: int | None = None
@@ -190,7 +191,7 @@ class Worker:
                     self.spec, theirs.fileno(), their_errors.fileno(), self._ended
                 )
             self.description = await self.call("load", timeout=timeout)
-        except MltbError:
+        except (MltbError, asyncio.CancelledError):
             await self.stop()
             raise
 
@@ -231,8 +232,13 @@ class Worker:
         try:
             self._channel.send(frame, [os.dup(fd) for fd in fds])
             return await answer
+        except asyncio.CancelledError:
+            # The plugin still works on it: its answer is awaited, and its time is limited.
+            self._abandoned[number] = timer
+            raise
         finally:
-            timer.cancel()
+            if number not in self._abandoned:
+                timer.cancel()
             self._waiting.pop(number, None)
 
     def kill(self, why: str) -> None:
@@ -248,7 +254,10 @@ class Worker:
                 signal.pidfd_send_signal(self._pidfd, number)
 
     async def stop(self, grace: float = 0.0) -> None:
-        """End it: ``shutdown`` first where ``grace`` (seconds) is given. Waits until it is gone."""
+        """End it. Where ``grace`` (seconds) is given, calls under way may end, and then
+        ``shutdown`` is called, each within that time. Waits until it is gone."""
+        if grace and self.alive and self._waiting:
+            await asyncio.wait(list(self._waiting.values()), timeout=grace)
         if grace and self.alive:
             with contextlib.suppress(PluginFailed):
                 await self.call("shutdown", timeout=grace)
@@ -270,7 +279,9 @@ class Worker:
             task.add_done_callback(self._asking.discard)
             return
         answer = self._waiting.pop(message.id, None)
-        if answer is None:
+        if answer is None and (timer := self._abandoned.pop(message.id, None)):
+            timer.cancel()
+        elif answer is None:
             self.kill(f"it answered a call that nobody made ({message.id})")
         elif not answer.done():
             if isinstance(message, wire.Failure):
@@ -342,6 +353,9 @@ class Worker:
             self._pidfd = None
         for task in self._asking:
             task.cancel()
+        for timer in self._abandoned.values():
+            timer.cancel()
+        self._abandoned.clear()
 
     def _lost(self) -> PluginFailed:
         return PluginFailed(f"plugin {self.spec.plugin}: {self._why or 'it does not run'}")

@@ -22,6 +22,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds between a crash and the next s
 _CRASHES, _WINDOW = 5, 600.0  # so many within so many seconds, and it is given up
 _GRACE = 5.0  # seconds for ``shutdown``
 _LINES = 500  # of its output that are kept
+_LINES_A_SECOND = 100  # of its output that reach the log; what is over is counted
 
 
 @dataclass(slots=True)
@@ -72,6 +73,8 @@ class Supervisor:
         self._worker: Worker | None = None
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self._restart: asyncio.Task[None] | None = None
+        self._second = 0  # of the clock, in which so many lines were logged and left out
+        self._logged = self._left_out = 0
 
     async def start(self) -> None:
         """Start it; afterwards it runs, or its state says why not."""
@@ -88,6 +91,8 @@ class Supervisor:
             plugin.description = _description(worker.description)
             if await worker.call("initialize", timeout=plugin.timeout) is False:
                 raise PluginFailed(f"plugin {plugin.id}: initialize said no")
+            if not worker.alive:
+                raise PluginFailed(f"plugin {plugin.id}: it ended right after initialize")
         except MltbError:
             await worker.stop()
             raise
@@ -159,7 +164,16 @@ class Supervisor:
 
     def _said(self, line: str) -> None:
         self.plugin.lines.append(line)
-        self._log.info("%s", line, extra={"plugin": self.plugin.id})
+        second = int(self._clock.monotonic())
+        if second != self._second:
+            if self._left_out:
+                self._log.warning("%d lines before this one are not in the log", self._left_out)
+            self._second, self._logged, self._left_out = second, 0, 0
+        if self._logged < _LINES_A_SECOND:
+            self._logged += 1
+            self._log.info("%s", line, extra={"plugin": self.plugin.id})
+        else:
+            self._left_out += 1
 
     def _move(self, state: PluginState, reason: str | None) -> None:
         self.plugin.state, self.plugin.reason = state, reason

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bot.plugins import worker
+from bot.plugins import confine, worker
 from bot.plugins.worker import Spec
 
 _MESSAGE = 128 * 1024
@@ -49,6 +49,7 @@ def main() -> None:
 
     The command line names modules that every worker shall find imported.
     """
+    confine.hide()
     control = socket.socket(fileno=0)
     for name in sys.argv[1:]:
         importlib.import_module(name)
