@@ -12,7 +12,8 @@ from bot.config import Settings
 from bot.engines.curl import CurlLoop
 from bot.engines.egress import EgressPolicy
 from bot.plugins.bridge import Bridge
-from bot.plugins.host import PluginHost, Policy
+from bot.plugins.host import PluginHost
+from bot.plugins.launcher import Launcher, Policy
 from bot.store.plugins import Plugins
 from bot.web.render import source
 
@@ -29,13 +30,13 @@ async def opened_plugins(base: Base, transfers: Transfers) -> AsyncIterator[Plug
         return
     # A thread of its own, which starts with the first request of a plugin.
     curl = CurlLoop(EgressPolicy(settings.egress_allow), ca_file=settings.http_ca_file)
+    policy, store = _policy(settings), Plugins(base.store.database)
+    home = settings.data_dir / "plugins"
     host = PluginHost(
         settings.plugins_dir,
-        settings.data_dir / "plugins",
-        policy=_policy(settings),
-        store=Plugins(base.store.database),
-        http=curl,
-        clock=base.clock,
+        Launcher(home, policy=policy, store=store, http=curl, clock=base.clock),
+        store,
+        calls=policy.calls,
         auto_load=settings.auto_load_plugins,
     )
     bridge = Bridge(host.hooks, transfers.scheduler.live, source)

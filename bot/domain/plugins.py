@@ -21,13 +21,13 @@ class PluginState(StrEnum):
 
 
 class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The operator's word about a plugin. ``net`` are the hosts (``host:port``) that it was
-    granted."""
+    """The operator's word about a plugin. ``rights`` are those that it was granted, in words such
+    as ``net example.org:443``."""
 
     id: str
     enabled: bool = True
     config: dict[str, Any] = {}
-    net: list[str] = []
+    rights: list[str] = []
 
 
 class PluginStore(Protocol):

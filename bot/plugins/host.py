@@ -5,104 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bot.domain.plugins import PluginRecord, PluginState, PluginStore
-from bot.domain.ports import Clock
 from bot.errors import Conflict, MltbError, NotFound, PluginFailed, PolicyRefused
-from bot.plugins import tiers
-from bot.plugins.broker import Broker, HttpPort
 from bot.plugins.dispatch import Dispatcher
+from bot.plugins.known import Known, PluginInfo
+from bot.plugins.launcher import Launcher
 from bot.plugins.manifest import Broken, Package, discover
-from bot.plugins.sandbox import Zygote
-from bot.plugins.supervisor import Plugin, Supervisor
-from bot.plugins.tiers import Tier
-from bot.plugins.vault import Vault, read_content
-from bot.plugins.worker import Spec
+from bot.plugins.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
-_MB = 1024 * 1024
-_OPEN_FILES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The operator's limits: ``memory`` and ``disk`` in bytes, ``timeout`` in seconds a call,
-    ``calls`` at the same time over all plugins, ``values`` in bytes that one keeps in the store,
-    ``imports`` that plugins may name (None: all).
-    """
-
-    memory: int
-    disk: int
-    values: int
-    timeout: float
-    calls: int
-    imports: Sequence[str] | None
-
-
-class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
-    """A plugin, as the doors show it. ``tier`` is what confines it while it runs."""
-
-    id: str
-    state: PluginState
-    reason: str | None
-    type: str
-    version: str
-    author: str
-    description: str
-    hooks: list[str]
-    net: list[str]
-    tier: str | None
-    digest: str | None
-    pid: int | None
-    calls: int
-    failures: int
-    crashes: int
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Known:
-    """What lies in the directory under one name, and what runs of it."""
-
-    found: Package | Broken
-    record: PluginRecord
-    supervisor: Supervisor | None = None
-    reason: str | None = None
-    state: PluginState = PluginState.DISABLED
-
 
 class PluginHost:
-    """``directory`` is the operator's (PLUGINS_DIR), ``home`` ours, under DATA_DIR."""
+    """``directory`` is the operator's (PLUGINS_DIR); ``calls`` may run at the same time, over all
+    plugins."""
 
     def __init__(
         self,
         directory: Path,
-        home: Path,
-        *,
-        policy: Policy,
+        launcher: Launcher,
         store: PluginStore,
-        http: HttpPort,
-        clock: Clock,
+        *,
+        calls: int,
         auto_load: bool,
     ) -> None:
-        self._auto_load = auto_load
         self._directory = directory
-        self._home = home
-        self._policy = policy
+        self._launcher = launcher
         self._store = store
-        self._http = http
-        self._clock = clock
-        self._vault = Vault(home / "code")
-        self._known: dict[str, _Known] = {}
-        self._slots = asyncio.Semaphore(policy.calls)
-        self._tier: Tier | None = None
-        self._zygotes: dict[str, Zygote] = {}
+        self._auto_load = auto_load
+        self._known: dict[str, Known] = {}
+        self._slots = asyncio.Semaphore(calls)
         self._changing: dict[str, asyncio.Lock] = {}
         self._starting: asyncio.Task[None] | None = None
         self.hooks = Dispatcher(self._supervisors)
@@ -133,8 +70,7 @@ class PluginHost:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
         await asyncio.gather(*(self._end(known) for known in self._known.values()))
-        await asyncio.gather(*(zygote.close() for zygote in self._zygotes.values()))
-        self._zygotes.clear()
+        await self._launcher.close()
 
     async def discover(self) -> Sequence[str]:
         """Look again at what lies in the directory; the names that are new."""
@@ -145,7 +81,7 @@ class PluginHost:
             known = self._known.get(name)
             if known is None:
                 record = records.get(name) or PluginRecord(name, enabled=self._auto_load)
-                known = self._known[name] = _Known(each, record)
+                known = self._known[name] = Known(each, record)
                 fresh.append(name)
             known.found = each
             if isinstance(each, Broken):
@@ -155,12 +91,12 @@ class PluginHost:
                 del self._known[name]
         return fresh
 
-    async def _begin(self, known: _Known) -> None:
+    async def _begin(self, known: Known) -> None:
         """Start one; afterwards it runs, or its state says why not."""
         if isinstance(known.found, Broken):
             return
         try:
-            supervisor = await self._prepared(known.found, known.record)
+            supervisor = await self._launcher.prepare(known.found, known.record)
         except (MltbError, OSError) as error:
             refused = isinstance(error, PolicyRefused)
             known.state = PluginState.REFUSED if refused else PluginState.FAILED
@@ -169,57 +105,7 @@ class PluginHost:
         known.supervisor, known.reason = supervisor, None
         await supervisor.start()
 
-    async def _prepared(self, package: Package, record: PluginRecord) -> Supervisor:
-        if self._tier is None:
-            self._tier = await asyncio.to_thread(tiers.of_this_machine)
-        asked = package.manifest.rights.net
-        if not set(asked) <= set(record.net):
-            raise PolicyRefused(
-                f"plugin {package.id} asks for {', '.join(asked)}, which it was not granted",
-                hint=f"mltb plugins enable {package.id} --grant",
-            )
-        content = await asyncio.to_thread(read_content, package)
-        code = await asyncio.to_thread(self._vault.keep, content)
-        directory = self._home / "state" / package.id
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        limits, policy = package.manifest.limits, self._policy
-        memory = min(policy.memory, (limits.memory or policy.memory) * _MB)
-        spec = Spec(
-            plugin=package.id,
-            module=package.id,
-            code=str(code / package.entry.name),
-            directory=str(directory),
-            memory=memory,
-            file_size=policy.disk,
-            open_files=_OPEN_FILES,
-            readable=[*tiers.readable(), str(code)],
-            landlock=self._tier.landlock,
-            imports=None if policy.imports is None else list(policy.imports),
-            config=record.config,
-            metadata=_metadata(package),
-        )
-        broker = Broker(
-            package.id,
-            net=list(asked),
-            http=self._http,
-            store=self._store,
-            quota=self._policy.values,
-        )
-        timeout = min(policy.timeout, limits.timeout or policy.timeout)
-        plugin = Plugin(package, content.digest, spec, broker, timeout)
-        zygote = self._zygote(self._tier, package.id, directory)
-        return Supervisor(plugin, zygote, self._clock)
-
-    def _zygote(self, tier: Tier, plugin: str, directory: Path) -> Zygote:
-        """One for all where Landlock tells them apart, else one for each."""
-        name = "" if tier.landlock else plugin
-        if name not in self._zygotes:
-            code, state = self._vault.directory, self._home / "state" if not name else directory
-            code.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._zygotes[name] = Zygote(tier, code=[str(code)], state=[str(state)])
-        return self._zygotes[name]
-
-    async def _end(self, known: _Known) -> None:
+    async def _end(self, known: Known) -> None:
         supervisor, known.supervisor = known.supervisor, None
         if supervisor is not None:
             await supervisor.stop()
@@ -229,12 +115,12 @@ class PluginHost:
 
     def list_plugins(self) -> list[PluginInfo]:
         """Every plugin that lies in the directory, by name."""
-        return [self._info(name) for name in sorted(self._known)]
+        return [self._known[name].info(self._launcher.tier) for name in sorted(self._known)]
 
     def info(self, name: str) -> PluginInfo:
         """One plugin. NotFound."""
         self._get(name)
-        return self._info(name)
+        return self._known[name].info(self._launcher.tier)
 
     def lines(self, name: str) -> Sequence[str]:
         """The last lines that it wrote."""
@@ -259,14 +145,14 @@ class PluginHost:
         async with self._lock(name):
             await self.discover()
             known = self._get(name)
-            net = known.record.net
+            rights = known.record.rights
             if grant and isinstance(known.found, Package):
-                net = list(known.found.manifest.rights.net)
-            known.record = msgspec.structs.replace(known.record, enabled=True, net=net)
+                rights = known.found.manifest.rights.words()
+            known.record = msgspec.structs.replace(known.record, enabled=True, rights=rights)
             await self._store.save_record(known.record)
             if known.supervisor is None:
                 await self._begin(known)
-        return self._info(name)
+        return self._known[name].info(self._launcher.tier)
 
     async def disable_plugin(self, name: str) -> PluginInfo:
         """End it, now and at every start."""
@@ -275,7 +161,7 @@ class PluginHost:
             known.record = msgspec.structs.replace(known.record, enabled=False)
             await self._store.save_record(known.record)
             await self._end(known)
-        return self._info(name)
+        return self._known[name].info(self._launcher.tier)
 
     async def reload_plugin(self, name: str) -> PluginInfo:
         """Run what lies in the directory now. The old one goes on where the new one does not come
@@ -287,8 +173,8 @@ class PluginHost:
                 raise PluginFailed(f"plugin {name}: {known.found.reason}")
             if known.supervisor is None:
                 await self._begin(known)
-                return self._info(name)
-            fresh = await self._prepared(known.found, known.record)
+                return self._known[name].info(self._launcher.tier)
+            fresh = await self._launcher.prepare(known.found, known.record)
             await fresh.start()
             if fresh.plugin.state is not PluginState.RUNNING:
                 reason = fresh.plugin.reason
@@ -299,7 +185,7 @@ class PluginHost:
                 )
             old, known.supervisor = known.supervisor, fresh
             await old.stop()
-        return self._info(name)
+        return self._known[name].info(self._launcher.tier)
 
     async def configure_plugin(self, name: str, config: dict[str, Any]) -> PluginInfo:
         """Store its configuration and hand it over."""
@@ -312,7 +198,7 @@ class PluginHost:
                     known.supervisor.plugin.spec, config=config
                 )
                 await known.supervisor.call("replace_config", config)
-        return self._info(name)
+        return self._known[name].info(self._launcher.tier)
 
     def _supervisors(self) -> Iterable[Supervisor]:
         for name in sorted(self._known):
@@ -320,7 +206,7 @@ class PluginHost:
             if supervisor is not None:
                 yield supervisor
 
-    def _get(self, name: str) -> _Known:
+    def _get(self, name: str) -> Known:
         known = self._known.get(name)
         if known is None:
             raise NotFound(
@@ -336,41 +222,3 @@ class PluginHost:
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._changing.setdefault(name, asyncio.Lock())
-
-    def _info(self, name: str) -> PluginInfo:
-        known = self._known[name]
-        supervisor = known.supervisor
-        plugin = None if supervisor is None else supervisor.plugin
-        described = {} if plugin is None else plugin.description
-        package = known.found if isinstance(known.found, Package) else None
-        manifest = None if package is None else package.manifest
-        return PluginInfo(
-            id=name,
-            state=known.state if plugin is None else plugin.state,
-            reason=known.reason if plugin is None else plugin.reason,
-            type=described.get("type") or (manifest.type if manifest else None) or "custom",
-            version=described.get("version") or (manifest.version if manifest else "0.0.0"),
-            author=described.get("author") or (manifest.author if manifest else ""),
-            description=described.get("description") or (manifest.description if manifest else ""),
-            hooks=list(described.get("hooks", [])),
-            net=list(manifest.rights.net) if manifest else [],
-            tier=str(self._tier) if plugin is not None and self._tier is not None else None,
-            digest=None if plugin is None else plugin.digest,
-            pid=None if supervisor is None else supervisor.pid,
-            calls=plugin.counts.calls if plugin else 0,
-            failures=plugin.counts.failures if plugin else 0,
-            crashes=plugin.counts.crashes if plugin else 0,
-            seconds=plugin.counts.seconds if plugin else 0.0,
-        )
-
-
-def _metadata(package: Package) -> dict[str, Any]:
-    """What the manifest says comes before what the class says."""
-    manifest = package.manifest
-    said = {
-        "version": manifest.version if manifest.version != "0.0.0" else None,
-        "author": manifest.author or None,
-        "description": manifest.description or None,
-        "type": manifest.type,
-    }
-    return {name: value for name, value in said.items() if value is not None}

@@ -32,6 +32,10 @@ class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     net: list[str] = []
 
+    def words(self) -> list[str]:
+        """Each right in the words in which it is granted."""
+        return [f"net {host}" for host in self.net]
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Lower limits than the operator's, in MB and seconds; higher ones are cut to those."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.errors import Unavailable
-from bot.plugins.host import PluginHost, PluginInfo
+from bot.plugins.host import PluginHost
+from bot.plugins.known import PluginInfo
 from bot.services.callers import Caller, Scope
 
 

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Path, Response
 
 from bot.errors import PluginFailed
-from bot.plugins.host import PluginInfo
+from bot.plugins.known import PluginInfo
 from bot.web import schemas_plugins as schemas
 from bot.web.routes import Admin, All, Viewer, new_router, reply
 

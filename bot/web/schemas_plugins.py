@@ -22,7 +22,8 @@ class PluginFields(BaseModel):
     author: str
     description: str
     hooks: list[str] = Field(description="The hooks that it takes part in.")
-    net: list[str] = Field(description="Hosts that it may reach, through the service.")
+    rights: list[str] = Field(description="The rights that it asks for.")
+    granted: list[str] = Field(description="The rights that it was granted.")
     tier: str | None
     digest: str | None = Field(description="SHA-256 of the code that runs, in hex.")
     pid: int | None

@@ -1,0 +1,72 @@
+"""A plugin as the host knows it, and as the doors show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from bot.domain.plugins import PluginRecord, PluginState
+from bot.plugins.manifest import Broken, Package
+from bot.plugins.supervisor import Supervisor
+from bot.plugins.tiers import Tier
+
+
+class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
+    """A plugin, as the doors show it. ``rights`` are those that it asks for, ``granted`` those that
+    it was given; ``tier`` is what confines it while it runs."""
+
+    id: str
+    state: PluginState
+    reason: str | None
+    type: str
+    version: str
+    author: str
+    description: str
+    hooks: list[str]
+    rights: list[str]
+    granted: list[str]
+    tier: str | None
+    digest: str | None
+    pid: int | None
+    calls: int
+    failures: int
+    crashes: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Known:
+    """What lies in the directory under one name, and what runs of it."""
+
+    found: Package | Broken
+    record: PluginRecord
+    supervisor: Supervisor | None = None
+    reason: str | None = None
+    state: PluginState = PluginState.DISABLED
+
+    def info(self, tier: Tier | None) -> PluginInfo:
+        """What the doors show; ``tier`` is that of this machine."""
+        supervisor = self.supervisor
+        plugin = None if supervisor is None else supervisor.plugin
+        described = {} if plugin is None else plugin.description
+        manifest = self.found.manifest if isinstance(self.found, Package) else None
+        return PluginInfo(
+            id=self.found.id,
+            state=self.state if plugin is None else plugin.state,
+            reason=self.reason if plugin is None else plugin.reason,
+            type=described.get("type") or (manifest.type if manifest else None) or "custom",
+            version=described.get("version") or (manifest.version if manifest else "0.0.0"),
+            author=described.get("author") or (manifest.author if manifest else ""),
+            description=described.get("description") or (manifest.description if manifest else ""),
+            hooks=list(described.get("hooks", [])),
+            rights=manifest.rights.words() if manifest else [],
+            granted=list(self.record.rights),
+            tier=str(tier) if plugin is not None and tier is not None else None,
+            digest=None if plugin is None else plugin.digest,
+            pid=None if supervisor is None else supervisor.pid,
+            calls=plugin.counts.calls if plugin else 0,
+            failures=plugin.counts.failures if plugin else 0,
+            crashes=plugin.counts.crashes if plugin else 0,
+            seconds=plugin.counts.seconds if plugin else 0.0,
+        )

@@ -1,0 +1,137 @@
+"""From a plugin on the disk and the operator's word about it to what runs: checked, copied, walled
+in, with its broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot.domain.plugins import PluginRecord, PluginStore
+from bot.domain.ports import Clock
+from bot.errors import PolicyRefused
+from bot.plugins import tiers
+from bot.plugins.broker import Broker, HttpPort
+from bot.plugins.manifest import Package
+from bot.plugins.sandbox import Zygote
+from bot.plugins.supervisor import Plugin, Supervisor
+from bot.plugins.tiers import Tier
+from bot.plugins.vault import Vault, read_content
+from bot.plugins.worker import Spec
+
+_MB = 1024 * 1024
+_OPEN_FILES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The operator's limits: ``memory`` and ``disk`` in bytes, ``timeout`` in seconds a call,
+    ``calls`` at the same time over all plugins, ``values`` in bytes that one keeps in the store,
+    ``imports`` that plugins may name (None: all).
+    """
+
+    memory: int
+    disk: int
+    values: int
+    timeout: float
+    calls: int
+    imports: Sequence[str] | None
+
+
+class Launcher:
+    """``home`` is ours, under DATA_DIR: the copies of the code, and a directory for each plugin."""
+
+    def __init__(
+        self, home: Path, *, policy: Policy, store: PluginStore, http: HttpPort, clock: Clock
+    ) -> None:
+        self._state = home / "state"
+        self._policy = policy
+        self._store = store
+        self._http = http
+        self._clock = clock
+        self._vault = Vault(home / "code")
+        self._zygotes: dict[str, Zygote] = {}
+        self.tier: Tier | None = None
+
+    async def prepare(self, package: Package, record: PluginRecord) -> Supervisor:
+        """Everything but the start. PolicyRefused where a right was not granted, Unavailable
+        where this machine has no walls, PluginFailed where its files are none of a plugin."""
+        if self.tier is None:
+            self.tier = await asyncio.to_thread(tiers.of_this_machine)
+        _check_rights(package, record)
+        content = await asyncio.to_thread(read_content, package)
+        code = await asyncio.to_thread(self._vault.keep, content)
+        directory = self._state / package.id
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        broker = Broker(
+            package.id,
+            net=list(package.manifest.rights.net),
+            http=self._http,
+            store=self._store,
+            quota=self._policy.values,
+        )
+        plugin = Plugin(
+            package,
+            content.digest,
+            self._spec(package, record, code, directory, self.tier),
+            broker,
+            min(self._policy.timeout, package.manifest.limits.timeout or self._policy.timeout),
+        )
+        return Supervisor(plugin, self._zygote(self.tier, package.id, directory), self._clock)
+
+    async def close(self) -> None:
+        """End the processes that plugins are forked from."""
+        await asyncio.gather(*(zygote.close() for zygote in self._zygotes.values()))
+        self._zygotes.clear()
+
+    def _spec(
+        self, package: Package, record: PluginRecord, code: Path, directory: Path, tier: Tier
+    ) -> Spec:
+        limits, policy = package.manifest.limits, self._policy
+        return Spec(
+            plugin=package.id,
+            module=package.id,
+            code=str(code / package.entry.name),
+            directory=str(directory),
+            memory=min(policy.memory, (limits.memory or policy.memory) * _MB),
+            file_size=policy.disk,
+            open_files=_OPEN_FILES,
+            readable=[*tiers.readable(), str(code)],
+            landlock=tier.landlock,
+            imports=None if policy.imports is None else list(policy.imports),
+            config=record.config,
+            metadata=_metadata(package),
+        )
+
+    def _zygote(self, tier: Tier, plugin: str, directory: Path) -> Zygote:
+        """One for all where Landlock tells them apart, else one for each."""
+        name = "" if tier.landlock else plugin
+        if name not in self._zygotes:
+            code, state = self._vault.directory, directory if name else self._state
+            code.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._zygotes[name] = Zygote(tier, code=[str(code)], state=[str(state)])
+        return self._zygotes[name]
+
+
+def _check_rights(package: Package, record: PluginRecord) -> None:
+    asked = package.manifest.rights.words()
+    if missing := [right for right in asked if right not in record.rights]:
+        raise PolicyRefused(
+            f"plugin {package.id} asks for {', '.join(missing)}, which it was not granted",
+            hint=f"mltb plugins enable {package.id} --grant",
+        )
+
+
+def _metadata(package: Package) -> dict[str, Any]:
+    """What the manifest says comes before what the class says."""
+    manifest = package.manifest
+    said = {
+        "version": manifest.version if manifest.version != "0.0.0" else None,
+        "author": manifest.author or None,
+        "description": manifest.description or None,
+        "type": manifest.type,
+    }
+    return {name: value for name, value in said.items() if value is not None}
