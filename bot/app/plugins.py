@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from bot.app.parts import Base, Transfers
 from bot.config import Settings
+from bot.core.plugin_manager import plugin_manager
 from bot.engines.curl import CurlLoop
 from bot.engines.egress import EgressPolicy
 from bot.plugins.bridge import Bridge
@@ -43,7 +44,8 @@ async def opened_plugins(base: Base, transfers: Transfers) -> AsyncIterator[Plug
     deaf = base.hub.listen(bridge.hear)
     host.start()
     try:
-        yield host
+        with plugin_manager.attached(host):
+            yield host
     finally:
         deaf()
         with contextlib.suppress(TimeoutError):

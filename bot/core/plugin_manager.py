@@ -1,5 +1,15 @@
-"""What a plugin's author imports."""
+"""What a plugin's author imports, and the plugins of the service that runs in this process.
 
+Imported in the sandbox too, so nothing but the standard library and msgspec comes along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bot.errors import Unavailable
 from bot.plugins.api import (
     AlertPlugin,
     BackupPlugin,
@@ -11,13 +21,89 @@ from bot.plugins.api import (
     TaskPlugin,
 )
 
+if TYPE_CHECKING:
+    from bot.plugins.host import PluginHost
+    from bot.plugins.known import PluginInfo
+
 __all__ = [
     "AlertPlugin",
     "BackupPlugin",
     "BasePlugin",
     "MonitorPlugin",
+    "PluginManager",
     "PluginMetadata",
     "Response",
     "SourcePlugin",
     "TaskPlugin",
+    "plugin_manager",
 ]
+
+
+class PluginManager:
+    """The plugins of the service that runs in this process, for code that runs beside it.
+
+    Every method raises Unavailable where none runs here; NotFound where there is no plugin of that
+    name; PluginFailed where the plugin does not do what it was asked for. To be used on the event
+    loop of the service.
+    """
+
+    def __init__(self) -> None:
+        self._hosts: list[PluginHost] = []
+
+    @contextmanager
+    def attached(self, host: PluginHost) -> Iterator[None]:
+        """Serve from ``host`` for as long as this is entered; the newest one counts."""
+        self._hosts.append(host)
+        try:
+            yield
+        finally:
+            self._hosts.remove(host)
+
+    def list_plugins(self) -> list[PluginInfo]:
+        """Every plugin, by name."""
+        return self._host.list_plugins()
+
+    async def execute_plugin(self, name: str, *args: Any, **data: Any) -> Any:
+        """Call ``execute`` of a plugin; what it gives."""
+        return await self._host.execute_plugin(name, *args, **data)
+
+    async def load_plugin(self, name: str) -> PluginInfo:
+        """Start what lies in PLUGINS_DIR under that name, until the service ends."""
+        return await self._host.load_plugin(name)
+
+    async def unload_plugin(self, name: str) -> PluginInfo:
+        """End it, until it is loaded or the service starts again."""
+        return await self._host.unload_plugin(name)
+
+    async def enable_plugin(self, name: str, *, grant: bool = False) -> PluginInfo:
+        """Start it, now and at every start; ``grant`` gives it the rights that it asks for."""
+        return await self._host.enable_plugin(name, grant=grant)
+
+    async def disable_plugin(self, name: str) -> PluginInfo:
+        """End it, now and at every start."""
+        return await self._host.disable_plugin(name)
+
+    async def reload_plugin(self, name: str) -> PluginInfo:
+        """Run what lies in PLUGINS_DIR now; the old version goes on where the new one fails."""
+        return await self._host.reload_plugin(name)
+
+    async def started(self) -> None:
+        """Wait until every plugin that was found at the start has had its turn."""
+        await self._host.started()
+
+    async def shutdown(self) -> None:
+        """End every plugin."""
+        await self._host.shutdown()
+
+    @property
+    def _host(self) -> PluginHost:
+        if not self._hosts:
+            raise Unavailable(
+                "no service with plugins runs in this process",
+                hint="start it first; from another process use POST /api/v3/plugins/execute",
+            )
+        return self._hosts[-1]
+
+
+#: The one of this process.
+plugin_manager = PluginManager()

@@ -163,6 +163,21 @@ class PluginHost:
             await self._end(known)
         return self._known[name].info(self._launcher.tier)
 
+    async def load_plugin(self, name: str) -> PluginInfo:
+        """Start it; the operator's word about later starts stays."""
+        async with self._lock(name):
+            await self.discover()
+            known = self._get(name)
+            if known.supervisor is None:
+                await self._begin(known)
+        return self._known[name].info(self._launcher.tier)
+
+    async def unload_plugin(self, name: str) -> PluginInfo:
+        """End it; the operator's word about later starts stays."""
+        async with self._lock(name):
+            await self._end(self._get(name))
+        return self._known[name].info(self._launcher.tier)
+
     async def reload_plugin(self, name: str) -> PluginInfo:
         """Run what lies in the directory now. The old one goes on where the new one does not come
         up: PluginFailed then, with the reason."""

@@ -5,6 +5,7 @@ subclass of ``BasePlugin`` that the file defines.
 """
 
 from __future__ import annotations
+import __future__
 
 import builtins
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What every plugin may import, whatever the allow-list says: its own base classes.
 _ALWAYS = ("bot.core.plugin_manager", "typing", "__future__")
+#: Annotations are not evaluated (PEP 563), so a name that only they use needs no import.
+_ANNOTATIONS = __future__.annotations.compiler_flag
 
 
 class BadPlugin(Exception):
@@ -43,7 +46,7 @@ def load_plugin(spec: Spec, host: Host) -> Loaded:
     path = Path(spec.code)
     source = path.read_bytes()
     try:
-        code = compile(source, str(path), "exec", dont_inherit=True)
+        code = compile(source, str(path), "exec", _ANNOTATIONS, dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise BadPlugin(f"{path.name} is no Python: {error}") from None
     module = types.ModuleType(spec.module)

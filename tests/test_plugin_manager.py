@@ -1,0 +1,200 @@
+"""The public surface of the plugins, as the guide shows it; its snippets are run as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import bot.core.plugin_manager as surface
+from bot.app import running
+from bot.config import Settings, load
+from bot.core.plugin_manager import plugin_manager
+from bot.domain.plugins import PluginState
+from bot.errors import NotFound, Unavailable
+
+_TEMPLATE = '''
+# plugins/my_custom_plugin.py
+
+from bot.core.plugin_manager import BasePlugin, PluginMetadata
+
+class MyCustomPlugin(BasePlugin):
+    """My custom plugin description"""
+    
+    async def initialize(self):
+        """Initialize plugin
+        
+        Called when plugin is loaded
+        """
+        print(f"Initializing {self.metadata.name}")
+        # Setup resources
+        return True
+    
+    async def shutdown(self):
+        """Cleanup resources
+        
+        Called when plugin is unloaded
+        """
+        print(f"Shutting down {self.metadata.name}")
+    
+    async def execute(self, *args, **kwargs):
+        """Execute plugin functionality
+        
+        Args:
+            *args: Positional arguments
+            **kwargs: Keyword arguments
+            
+        Returns:
+            Plugin result
+        """
+        # Perform plugin work
+        return {"status": "success"}
+'''  # noqa: W293 - the guide's own text
+
+_BACKUP = """
+# Backup Plugin
+from bot.core.plugin_manager import BackupPlugin
+
+class CustomBackupPlugin(BackupPlugin):
+    async def execute(self, source_path: str, backup_name: str):
+        # Custom backup logic
+        return True
+"""
+
+_ALERT = """
+# Alert Plugin
+from bot.core.plugin_manager import AlertPlugin
+
+class CustomAlertPlugin(AlertPlugin):
+    async def execute(self, alert_data: Dict):
+        # Custom alert logic
+        return True
+"""
+
+_MONITOR = """
+# Monitor Plugin
+from bot.core.plugin_manager import MonitorPlugin
+
+class CustomMonitorPlugin(MonitorPlugin):
+    async def execute(self, metrics: Dict):
+        # Custom monitoring logic
+        return metrics
+"""
+
+_CONFIGURED = """
+from bot.core.plugin_manager import BasePlugin
+
+class Configured(BasePlugin):
+    async def initialize(self):
+        # In your plugin's initialize()
+        config = {
+            "api_key": "your_api_key",
+            "endpoint": "https://api.example.com",
+            "batch_size": 100,
+        }
+
+        self.set_config(config)
+
+    async def execute(self):
+        return self.get_config()
+"""
+
+_FILES = {
+    "my_custom_plugin": _TEMPLATE,
+    "custom_backup_plugin": _BACKUP,
+    "custom_alert_plugin": _ALERT,
+    "custom_monitor_plugin": _MONITOR,
+    "configured": _CONFIGURED,
+}
+
+
+def _settings(directory: Path) -> Settings:
+    plugins = directory / "plugins"
+    plugins.mkdir()
+    for name, text in _FILES.items():
+        (plugins / f"{name}.py").write_text(text)
+    environ = {
+        "DATA_DIR": str(directory / "data"),
+        "DOWNLOAD_DIR": str(directory / "files"),
+        "PLUGINS_DIR": str(plugins),
+    }
+    return load(environ, directory).settings
+
+
+def _state(name: str) -> PluginState:
+    return {each.id: each.state for each in plugin_manager.list_plugins()}[name]
+
+
+async def test_the_snippets_of_the_guide(tmp_path: Path) -> None:
+    async with running(_settings(tmp_path)):
+        await plugin_manager.started()
+        assert {each.id: (each.type, each.state) for each in plugin_manager.list_plugins()} == {
+            "my_custom_plugin": ("custom", "running"),
+            "custom_backup_plugin": ("backup", "running"),
+            "custom_alert_plugin": ("alert", "running"),
+            "custom_monitor_plugin": ("monitor", "running"),
+            "configured": ("custom", "running"),
+        }
+        plugin_name, data = "my_custom_plugin", {"any": "data"}
+        result = await plugin_manager.execute_plugin(plugin_name, **data)
+        assert result == {"status": "success"}
+        assert await plugin_manager.execute_plugin(
+            "custom_backup_plugin", source_path="/x", backup_name="y"
+        )
+        assert await plugin_manager.execute_plugin("custom_alert_plugin", alert_data={})
+        metrics = {"cpu_percent": 1.5}
+        found = await plugin_manager.execute_plugin("custom_monitor_plugin", metrics=metrics)
+        assert found == metrics
+        assert (await plugin_manager.execute_plugin("configured"))["batch_size"] == 100
+
+
+async def test_plugins_are_loaded_unloaded_enabled_and_disabled(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    name = "my_custom_plugin"
+    async with running(settings):
+        await plugin_manager.started()
+        assert (await plugin_manager.unload_plugin(name)).state is PluginState.DISABLED
+        assert (await plugin_manager.load_plugin(name)).state is PluginState.RUNNING
+        first = (await plugin_manager.reload_plugin(name)).pid
+        assert first is not None
+        assert (await plugin_manager.unload_plugin(name)).pid is None
+        assert (await plugin_manager.disable_plugin("configured")).state is PluginState.DISABLED
+        with pytest.raises(NotFound, match="nobody"):
+            await plugin_manager.load_plugin("nobody")
+    async with running(settings):
+        await plugin_manager.started()
+        assert _state(name) is PluginState.RUNNING
+        assert _state("configured") is PluginState.DISABLED
+        assert (await plugin_manager.enable_plugin("configured")).state is PluginState.RUNNING
+        await plugin_manager.shutdown()
+        assert {each.pid for each in plugin_manager.list_plugins()} == {None}
+    with pytest.raises(Unavailable, match="no service"):
+        plugin_manager.list_plugins()
+
+
+def test_the_surface_is_pinned() -> None:
+    assert sorted(surface.__all__) == [
+        "AlertPlugin",
+        "BackupPlugin",
+        "BasePlugin",
+        "MonitorPlugin",
+        "PluginManager",
+        "PluginMetadata",
+        "Response",
+        "SourcePlugin",
+        "TaskPlugin",
+        "plugin_manager",
+    ]
+    public = {name for name in vars(surface.PluginManager) if not name.startswith("_")}
+    assert public == {
+        "attached",
+        "disable_plugin",
+        "enable_plugin",
+        "execute_plugin",
+        "list_plugins",
+        "load_plugin",
+        "reload_plugin",
+        "shutdown",
+        "started",
+        "unload_plugin",
+    }
