@@ -19,7 +19,7 @@ from bot.app.operations import opened_operations
 from bot.app.plugins import opened_plugins
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
-from bot.services import OWNER, Plugins, Scope
+from bot.services import OWNER, Scope
 from bot.web import schemas, server
 from tests.rig import Rig, Script, rig
 
@@ -74,7 +74,7 @@ async def web(directory: Path) -> AsyncIterator[Web]:
     async with (
         rig(directory) as it,
         opened_plugins(it.base, it.transfers) as host,
-        opened_operations(it.base, it.transfers, it.tasks, it.tokens, Plugins(host)) as services,
+        opened_operations(it.base, it.transfers, it.tasks, it.tokens, host) as services,
     ):
         secrets = {}
         for scope in Scope:

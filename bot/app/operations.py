@@ -12,8 +12,10 @@ from bot.app.operations_history import opened_history
 from bot.app.operations_metrics import opened_numbers
 from bot.app.operations_recovery import opened_recovery
 from bot.app.parts import Base, Transfers
+from bot.app.plugins_connected import connected_plugins
 from bot.app.profiling import build_profiling
 from bot.domain import events
+from bot.plugins.host import PluginHost
 from bot.services import Backups, Metrics, Plugins, Services, Tasks, Tokens
 
 
@@ -23,7 +25,7 @@ async def opened_operations(
     transfers: Transfers,
     tasks: Tasks,
     tokens: Tokens,
-    plugins: Plugins,
+    host: PluginHost | None,
     *,
     restores: bool = True,
 ) -> AsyncIterator[Services]:
@@ -39,6 +41,8 @@ async def opened_operations(
         alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
         backups = await stack.enter_async_context(opened_backups(base))
         numbers.readings.provide("last_backup_age_seconds", backups.age)
+        if host is not None:
+            await stack.enter_async_context(connected_plugins(host, base, numbers.readings, alerts))
         base.hub.publish(events.ServiceStarted(base.clock.now()))
         try:
             yield Services(
@@ -51,7 +55,7 @@ async def opened_operations(
                 alerts=alerts,
                 backups=Backups(backups),
                 recovery=recovery,
-                plugins=plugins,
+                plugins=Plugins(host),
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))

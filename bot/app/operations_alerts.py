@@ -33,7 +33,7 @@ async def opened_alerts(base: Base, readings: Readings) -> AsyncIterator[AlertsS
     expiries = Expiries(base.store.list_tokens, settings.alert_certificates, clock)
 
     async def sample() -> list[Sample]:
-        known = signals.add_to(readings.sample())
+        known = signals.add_to(readings.everything())
         return [*(Sample(name, value) for name, value in known.items()), *await expiries.sample()]
 
     async def describe(task_id: str) -> str | None:

@@ -18,7 +18,7 @@ async def opened_history(base: Base, readings: Readings) -> AsyncIterator[Histor
     """What is read of ``readings`` is kept, until the end."""
     settings, store = base.settings, SeriesStore(base.store.database)
     recorder = Recorder(
-        readings.sample,
+        readings.everything,
         store,
         base.clock,
         interval=settings.metrics_sample_interval,

@@ -23,7 +23,7 @@ from bot.domain.events import EventHub
 from bot.domain.ports import Profiler
 from bot.domain.profiling import UNPROFILED
 from bot.lock import InstanceLock
-from bot.services import Plugins, Services, Tasks, Tokens
+from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
 
@@ -139,7 +139,7 @@ async def _started(
     host = await stack.enter_async_context(opened_plugins(base, transfers))
     # They hear of every event, so they start before tasks and stop after them.
     services = await stack.enter_async_context(
-        opened_operations(base, transfers, tasks, tokens, Plugins(host), restores=restore)
+        opened_operations(base, transfers, tasks, tokens, host, restores=restore)
     )
     stack.push_async_callback(transfers.scheduler.stop)
     await transfers.scheduler.start(run_restored=restore)

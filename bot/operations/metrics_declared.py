@@ -101,6 +101,9 @@ PLUGIN_KILLS = Declared(
 PLUGIN_CRASHES = Declared(
     "mltb_plugin_crashes_total", "counter", "Plugins that ended with an error.", ("plugin",)
 )
+PLUGIN_VALUE = Declared(
+    "mltb_plugin_value", "gauge", "What the monitor plugins say.", ("plugin", "name")
+)
 ALERTS = Declared("mltb_alerts_total", "counter", "Alerts that began to fire.", ("severity",))
 BACKUPS = Declared("mltb_backups_total", "counter", "Backups by what came of them.", ("outcome",))
 BACKUP_SECONDS = Declared(

@@ -120,6 +120,10 @@ class Pull:
             family = _family(declared.BACKUP_TIME)
             family.add_metric((), self._clock.now() - values["last_backup_age_seconds"])
             yield family
+        family = _family(declared.PLUGIN_VALUE)
+        for name, value in readings.guests().items():
+            family.add_metric(name.split(":")[1:], value)
+        yield family
 
     def _database(self, profiler: OperationProfiler) -> Iterator[Metric]:
         counts, seconds = dict.fromkeys(_CALLS, 0), dict.fromkeys(_CALLS, 0.0)

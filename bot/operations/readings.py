@@ -88,6 +88,7 @@ class Readings:
         self._declared = {reading.name: reading for reading in declared}
         self._one: dict[str, Source] = {}
         self._several: list[Sources] = []
+        self._guests: Sources = dict
         self._faulty: set[object] = set()
 
     @property
@@ -110,6 +111,18 @@ class Readings:
     def provide_many(self, source: Sources) -> None:
         """Let ``source`` tell several declared readings; ``provide`` comes before it."""
         self._several.append(source)
+
+    def provide_guests(self, source: Sources) -> None:
+        """Let ``source`` tell what nobody declared: the gauges of plugins, which come and go."""
+        self._guests = source
+
+    def everything(self) -> dict[str, float]:
+        """As ``sample``, and the gauges of plugins after it."""
+        return {**self.sample(), **self.guests()}
+
+    def guests(self) -> Mapping[str, float]:
+        """The gauges of plugins alone."""
+        return self._told(self._guests, _NOTHING)
 
     def sample(self) -> dict[str, float]:
         """The values that are known now, by name, in the order of ``declared``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class PluginHost:
         self._slots = asyncio.Semaphore(calls)
         self._changing: dict[str, asyncio.Lock] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._watchers: list[Callable[[], None]] = []
         self.hooks = Dispatcher(self._supervisors)
 
     # Life
@@ -104,12 +105,23 @@ class PluginHost:
             return
         known.supervisor, known.reason = supervisor, None
         await supervisor.start()
+        self._changed()
 
     async def _end(self, known: Known) -> None:
         supervisor, known.supervisor = known.supervisor, None
         if supervisor is not None:
             await supervisor.stop()
         known.state = PluginState.DISABLED
+        self._changed()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` now, and whenever a plugin has started, ended or changed its version."""
+        self._watchers.append(watcher)
+        watcher()
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     # What the doors ask for
 
@@ -199,6 +211,7 @@ class PluginHost:
                     hint="the one before it still runs",
                 )
             old, known.supervisor = known.supervisor, fresh
+            self._changed()
             await old.stop()
         return self._known[name].info(self._launcher.tier)
 

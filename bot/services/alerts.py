@@ -60,10 +60,14 @@ class Alerts:
     async def show(self, caller: Caller, alert_id: str) -> Alert:
         """One alert; NotFound where there is none."""
         caller.require(Scope.VIEW)
-        alert = self._engine.book.get(alert_id) or await self._store.get(alert_id)
+        alert = await self.find(alert_id)
         if alert is None:
             raise NotFound(f"there is no alert {alert_id!r}", hint=_NO_ALERT)
         return alert
+
+    async def find(self, alert_id: str) -> Alert | None:
+        """One alert for the service itself, or None."""
+        return self._engine.book.get(alert_id) or await self._store.get(alert_id)
 
     async def summary(self, caller: Caller) -> AlertSummary:
         """How many alerts there are, and which fire now (the worst first, at most 100)."""

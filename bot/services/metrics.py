@@ -19,10 +19,15 @@ class Metrics:
         self._counted = counted
 
     def current(self, caller: Caller) -> Sequence[tuple[Reading, float | None]]:
-        """Every declared reading and its value; None where it is not known at present."""
+        """Every declared reading and its value; None where it is not known at present. The gauges
+        of plugins come after them."""
         caller.require(Scope.VIEW)
         values = self._readings.sample()
-        return [(reading, values.get(reading.name)) for reading in self._readings.declared]
+        own = [(reading, values.get(reading.name)) for reading in self._readings.declared]
+        return own + [
+            (Reading(name, "", "A gauge of a plugin."), value)
+            for name, value in self._readings.guests().items()
+        ]
 
     async def page(self, caller: Caller, accept: str) -> tuple[bytes, str]:
         """All metrics for Prometheus, and their media type; ``accept`` chooses the format."""
