@@ -33,6 +33,11 @@ class PluginSettings(BaseSettings):
         True,
         description="Start at once what is new in PLUGINS_DIR; else it waits until it is enabled.",
     )
+    plugin_hot_reload: bool = Field(
+        True,
+        description="Load what changes in PLUGINS_DIR at once: what is new starts, what is gone "
+        "ends, and a version that does not come up leaves the one before it.",
+    )
     plugin_allowed_imports: Annotated[list[str], split_at(",")] = Field(
         [],
         description="Modules that plugins may import, comma separated; empty: all that are there. "

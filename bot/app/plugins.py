@@ -39,6 +39,8 @@ async def opened_plugins(base: Base, transfers: Transfers) -> AsyncIterator[Plug
         store,
         calls=policy.calls,
         auto_load=settings.auto_load_plugins,
+        watch=settings.plugin_hot_reload,
+        clock=base.clock,
     )
     bridge = Bridge(host.hooks, transfers.scheduler.live, source)
     deaf = base.hub.listen(bridge.hear)

@@ -11,19 +11,22 @@ from typing import Any
 import msgspec
 
 from bot.domain.plugins import PluginRecord, PluginState, PluginStore
+from bot.domain.ports import Clock
 from bot.errors import Conflict, MltbError, NotFound, PluginFailed, PolicyRefused
 from bot.plugins.dispatch import Dispatcher
 from bot.plugins.known import Known, PluginInfo
 from bot.plugins.launcher import Launcher
 from bot.plugins.manifest import Broken, Package, discover
 from bot.plugins.supervisor import Supervisor
+from bot.plugins.vault import fingerprint
+from bot.plugins.watching import Watch
 
 log = logging.getLogger(__name__)
 
 
 class PluginHost:
     """``directory`` is the operator's (PLUGINS_DIR); ``calls`` may run at the same time, over all
-    plugins."""
+    plugins; ``watch``: what changes in the directory is loaded by itself."""
 
     def __init__(
         self,
@@ -33,6 +36,8 @@ class PluginHost:
         *,
         calls: int,
         auto_load: bool,
+        watch: bool,
+        clock: Clock,
     ) -> None:
         self._directory = directory
         self._launcher = launcher
@@ -43,13 +48,19 @@ class PluginHost:
         self._changing: dict[str, asyncio.Lock] = {}
         self._starting: asyncio.Task[None] | None = None
         self._watchers: list[Callable[[], None]] = []
+        self._watch = Watch(directory, self.refresh, clock) if watch else None
+        self._watching: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
         self.hooks = Dispatcher(self._supervisors)
 
     # Life
 
     def start(self) -> None:
         """Find and start what is enabled, in the background: a start waits for no plugin."""
-        self._starting = asyncio.get_running_loop().create_task(self._start())
+        loop = asyncio.get_running_loop()
+        self._starting = loop.create_task(self._start())
+        if self._watch is not None:
+            self._watching = loop.create_task(self._follow(self._watch))
 
     async def started(self) -> None:
         """Wait until every plugin that ``start`` found has had its turn."""
@@ -62,14 +73,20 @@ class PluginHost:
             await asyncio.gather(
                 *(self._begin(known) for known in self._known.values() if known.record.enabled)
             )
+            await self._launcher.prune()
         except (MltbError, OSError):
             log.exception("the plugins could not be started")
 
+    async def _follow(self, watch: Watch) -> None:
+        await self.started()
+        await watch.run()
+
     async def shutdown(self) -> None:
         """End every plugin."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        tasks = [each for each in (self._watching, self._starting, *self._retiring) if each]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(self._end(known) for known in self._known.values()))
         await self._launcher.close()
 
@@ -84,16 +101,79 @@ class PluginHost:
                 record = records.get(name) or PluginRecord(name, enabled=self._auto_load)
                 known = self._known[name] = Known(each, record)
                 fresh.append(name)
-            known.found = each
-            if isinstance(each, Broken):
-                known.state, known.reason = PluginState.FAILED, each.reason
+            known.lies(each)
         for name in [name for name in self._known if name not in found]:
-            if self._known[name].supervisor is None:
+            known = self._known[name]
+            known.is_gone = True
+            if known.supervisor is None:
                 del self._known[name]
         return fresh
 
+    async def refresh(self) -> None:
+        """Start what is new in the directory, load what has changed, end what is gone. What fails
+        is logged, and shown as the plugin's ``reload_error`` where an older version goes on."""
+        try:
+            fresh = await self.discover()
+        except OSError as error:
+            log.warning("%s can't be read: %s", self._directory, error)
+            return
+        await asyncio.gather(*(self._refresh(name, name in fresh) for name in list(self._known)))
+        await self._launcher.prune()
+
+    async def _refresh(self, name: str, is_new: bool) -> None:
+        async with self._lock(name):
+            known = self._known.get(name)
+            if known is None:
+                return
+            if known.is_gone:
+                log.info("plugin %s is gone", name)
+                await self._end(known)
+                self._known.pop(name, None)
+                return
+            waits = is_new or known.state in {PluginState.FAILED, PluginState.REFUSED}
+            if known.supervisor is None and not (waits and known.record.enabled):
+                return
+            if known.seen == await fingerprint(known.found):
+                return
+            if known.supervisor is None:
+                await self._begin(known)
+                return
+            try:
+                await self._replace(known)
+            except (MltbError, OSError) as error:
+                log.warning("plugin %s: not loaded anew: %s", name, error)
+            else:
+                log.info("plugin %s: loaded anew", name)
+
+    async def _replace(self, known: Known) -> None:
+        """A new one, up and healthy, takes the place of the one that runs; that one ends once its
+        calls have."""
+        known.seen = await fingerprint(known.found)
+        try:
+            if isinstance(known.found, Broken):
+                raise PluginFailed(f"plugin {known.found.id}: {known.found.reason}")
+            fresh = await self._launcher.prepare(known.found, known.record)
+            await fresh.take_over(known.supervisor)
+        except (MltbError, OSError) as error:
+            known.reload_error = str(error)
+            raise
+        old, known.supervisor, known.reload_error = known.supervisor, fresh, None
+        self._changed()
+        if old is not None:
+            task = asyncio.get_running_loop().create_task(self._retire(old))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, old: Supervisor) -> None:
+        try:
+            await old.idle()
+        finally:
+            await old.stop()
+        await self._launcher.prune()
+
     async def _begin(self, known: Known) -> None:
         """Start one; afterwards it runs, or its state says why not."""
+        known.seen = await fingerprint(known.found)
         if isinstance(known.found, Broken):
             return
         try:
@@ -147,9 +227,10 @@ class PluginHost:
         self, name: str, method: str, *args: Any, fds: Sequence[int] = (), **data: Any
     ) -> Any:
         """Call a method of a plugin, when one of the places for calls is free."""
-        supervisor = self._running(name)
+        self._running(name)  # who asks for none need not wait for a place
         async with self._slots:
-            return await supervisor.call(method, *args, fds=fds, **data)
+            # Looked up now: while it waited, another may have taken its place.
+            return await self._running(name).call(method, *args, fds=fds, **data)
 
     async def enable_plugin(self, name: str, *, grant: bool = False) -> PluginInfo:
         """Start it, now and at every start. ``grant`` gives it the rights that it asks for now;
@@ -173,7 +254,7 @@ class PluginHost:
             known.record = msgspec.structs.replace(known.record, enabled=False)
             await self._store.save_record(known.record)
             await self._end(known)
-        return self._known[name].info(self._launcher.tier)
+        return known.info(self._launcher.tier)
 
     async def load_plugin(self, name: str) -> PluginInfo:
         """Start it; the operator's word about later starts stays."""
@@ -196,24 +277,13 @@ class PluginHost:
         async with self._lock(name):
             await self.discover()
             known = self._get(name)
-            if isinstance(known.found, Broken):
+            if known.supervisor is not None:
+                await self._replace(known)
+            elif isinstance(known.found, Broken):
                 raise PluginFailed(f"plugin {name}: {known.found.reason}")
-            if known.supervisor is None:
+            else:
                 await self._begin(known)
-                return self._known[name].info(self._launcher.tier)
-            fresh = await self._launcher.prepare(known.found, known.record)
-            await fresh.start()
-            if fresh.plugin.state is not PluginState.RUNNING:
-                reason = fresh.plugin.reason
-                await fresh.stop()
-                raise PluginFailed(
-                    f"plugin {name}: the new version does not come up: {reason}",
-                    hint="the one before it still runs",
-                )
-            old, known.supervisor = known.supervisor, fresh
-            self._changed()
-            await old.stop()
-        return self._known[name].info(self._launcher.tier)
+        return known.info(self._launcher.tier)
 
     async def configure_plugin(self, name: str, config: dict[str, Any]) -> PluginInfo:
         """Store its configuration and hand it over."""

@@ -14,11 +14,13 @@ from bot.plugins.tiers import Tier
 
 class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     """A plugin, as the doors show it. ``rights`` are those that it asks for, ``granted`` those that
-    it was given; ``tier`` is what confines it while it runs."""
+    it was given; ``tier`` is what confines it while it runs; ``reload_error`` is why a newer
+    version does not run in its place."""
 
     id: str
     state: PluginState
     reason: str | None
+    reload_error: str | None
     type: str
     version: str
     author: str
@@ -37,13 +39,25 @@ class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
 
 @dataclass(slots=True)
 class Known:
-    """What lies in the directory under one name, and what runs of it."""
+    """What lies in the directory under one name, and what runs of it. ``seen`` is the content that
+    was last tried, whatever came of it."""
 
     found: Package | Broken
     record: PluginRecord
     supervisor: Supervisor | None = None
     reason: str | None = None
     state: PluginState = PluginState.DISABLED
+    seen: str | None = None
+    reload_error: str | None = None
+    is_gone: bool = False
+
+    def lies(self, found: Package | Broken) -> None:
+        """Note what lies there now."""
+        if isinstance(found, Broken):
+            self.state, self.reason = PluginState.FAILED, found.reason
+        elif isinstance(self.found, Broken) and self.supervisor is None:
+            self.state, self.reason = PluginState.DISABLED, None
+        self.found, self.is_gone = found, False
 
     def info(self, tier: Tier | None) -> PluginInfo:
         """What the doors show; ``tier`` is that of this machine."""
@@ -55,6 +69,7 @@ class Known:
             id=self.found.id,
             state=self.state if plugin is None else plugin.state,
             reason=self.reason if plugin is None else plugin.reason,
+            reload_error=self.reload_error,
             type=described.get("type") or (manifest.type if manifest else None) or "custom",
             version=described.get("version") or (manifest.version if manifest else "0.0.0"),
             author=described.get("author") or (manifest.author if manifest else ""),

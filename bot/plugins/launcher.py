@@ -5,10 +5,12 @@ in, with its broker.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from bot.domain.plugins import PluginRecord, PluginStore
 from bot.domain.ports import Clock
@@ -19,8 +21,10 @@ from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Zygote
 from bot.plugins.supervisor import Plugin, Supervisor
 from bot.plugins.tiers import Tier
-from bot.plugins.vault import Vault, read_content
+from bot.plugins.vault import Content, Vault, read_content
 from bot.plugins.worker import Spec
+
+log = logging.getLogger(__name__)
 
 _MB = 1024 * 1024
 _OPEN_FILES = 64
@@ -54,6 +58,8 @@ class Launcher:
         self._clock = clock
         self._vault = Vault(home / "code")
         self._zygotes: dict[str, Zygote] = {}
+        self._made: WeakSet[Supervisor] = WeakSet()
+        self._keeping = asyncio.Lock()
         self.tier: Tier | None = None
 
     async def prepare(self, package: Package, record: PluginRecord) -> Supervisor:
@@ -63,7 +69,24 @@ class Launcher:
             self.tier = await asyncio.to_thread(tiers.of_this_machine)
         _check_rights(package, record)
         content = await asyncio.to_thread(read_content, package)
-        code = await asyncio.to_thread(self._vault.keep, content)
+        async with self._keeping:
+            code = await asyncio.to_thread(self._vault.keep, content)
+            supervisor = self._supervisor(package, record, content, code, self.tier)
+            self._made.add(supervisor)
+        return supervisor
+
+    async def prune(self) -> None:
+        """Remove the copies of code that nothing runs."""
+        async with self._keeping:
+            kept = {each.plugin.digest for each in self._made if not each.is_stopped}
+            try:
+                await asyncio.to_thread(self._vault.prune, kept)
+            except OSError as error:
+                log.warning("old copies of plugins can't be removed: %s", error)
+
+    def _supervisor(
+        self, package: Package, record: PluginRecord, content: Content, code: Path, tier: Tier
+    ) -> Supervisor:
         directory = self._state / package.id
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         broker = Broker(
@@ -76,11 +99,11 @@ class Launcher:
         plugin = Plugin(
             package,
             content.digest,
-            self._spec(package, record, code, directory, self.tier),
+            self._spec(package, record, code, directory, tier),
             broker,
             min(self._policy.timeout, package.manifest.limits.timeout or self._policy.timeout),
         )
-        return Supervisor(plugin, self._zygote(self.tier, package.id, directory), self._clock)
+        return Supervisor(plugin, self._zygote(tier, package.id, directory), self._clock)
 
     async def close(self) -> None:
         """End the processes that plugins are forked from."""

@@ -266,6 +266,12 @@ class Worker:
             await self._gone.wait()
         self._finish()
 
+    async def idle(self) -> None:
+        """Wait until no call is under way. Each ends in its time: it answers, or is overdue."""
+        while self._waiting:
+            await asyncio.wait(list(self._waiting.values()))
+            await asyncio.sleep(0)  # those that waited for the answers take them
+
     def _overdue(self, method: str, timeout: float) -> None:
         self.kill(f"{method} did not answer within {timeout:g} s")
 

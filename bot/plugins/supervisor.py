@@ -73,6 +73,7 @@ class Supervisor:
         self._worker: Worker | None = None
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self._restart: asyncio.Task[None] | None = None
+        self._is_stopped = False
         self._second = 0  # of the clock, in which so many lines were logged and left out
         self._logged = self._left_out = 0
 
@@ -99,8 +100,37 @@ class Supervisor:
         self._worker = worker
         self._move(PluginState.RUNNING, None)
 
+    async def take_over(self, old: Supervisor | None) -> None:
+        """Start it, and ask it whether it is healthy. Where it is not it ends: PluginFailed. What
+        ``old`` counted and said goes on."""
+        if old is not None:
+            self.plugin.counts, self.plugin.lines = old.plugin.counts, old.plugin.lines
+        await self.start()
+        try:
+            if self.plugin.state is not PluginState.RUNNING:
+                raise PluginFailed(f"plugin {self.plugin.id}: {self.plugin.reason}")
+            if await self.call("health") is not True:
+                raise PluginFailed(f"plugin {self.plugin.id}: health said no")
+        except PluginFailed as error:
+            await self.stop()
+            raise PluginFailed(
+                f"the new version does not come up: {error.message}",
+                hint="the one before it goes on" if old is not None and old.pid else None,
+            ) from None
+
+    async def idle(self) -> None:
+        """Wait until no call is under way; each has its own time."""
+        if self._worker is not None:
+            await self._worker.idle()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped for good."""
+        return self._is_stopped
+
     async def stop(self) -> None:
         """End it, in good order if it runs."""
+        self._is_stopped = True
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)

@@ -4,6 +4,7 @@ was checked between the check and the run.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import PluginFailed
-from bot.plugins.manifest import Package
+from bot.plugins.manifest import Broken, Package
 
 _MAX_FILES = 2000
 _MAX_SIZE = 64 * 1024 * 1024
@@ -60,6 +61,16 @@ def read_content(package: Package) -> Content:
             if len(files) > _MAX_FILES or size > _MAX_SIZE:
                 raise PluginFailed(f"it has more than {_MAX_FILES} files or {_MAX_SIZE} bytes")
     return Content(files)
+
+
+async def fingerprint(found: Package | Broken) -> str:
+    """What tells two states of a plugin on the disk apart: its content, or why it has none."""
+    if isinstance(found, Broken):
+        return found.reason
+    try:
+        return (await asyncio.to_thread(read_content, found)).digest
+    except PluginFailed as error:
+        return error.message
 
 
 def _read(path: Path) -> bytes:

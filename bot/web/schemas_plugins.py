@@ -17,6 +17,7 @@ class PluginFields(BaseModel):
     id: str
     state: PluginState
     reason: str | None = Field(description="Why it does not run.")
+    reload_error: str | None = Field(description="Why a newer version does not run in its place.")
     type: str
     version: str
     author: str
