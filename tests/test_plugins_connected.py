@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 import urllib.request
 from pathlib import Path
@@ -11,9 +12,17 @@ from typing import Any
 import pytest
 
 from bot.cli.client import ServiceError
+from bot.errors import InvalidInput
 from bot.lock import Doorplate
+from bot.operations.backup_catalog import Record
+from bot.operations.plugin_backups import PluginTaker
+from bot.plugins import landlock, tiers
+from bot.plugins.sandbox import Worker, Zygote
+from bot.plugins.tiers import Tier
+from bot.plugins.worker import Spec
 from tests.serving import Json, Service, eventually
 
+MIB = 1024 * 1024
 _PAGER = """
 import json, os
 from bot.core.plugin_manager import AlertPlugin
@@ -144,3 +153,129 @@ def test_what_monitor_plugins_say_is_shown_kept_and_watched(tmp_path: Path) -> N
 
 def _lamp(name: str) -> str:
     return f'mltb_plugin_value{{name="{name}",plugin="lamp"}}'
+
+
+_TAKER = """
+import hashlib
+from bot.core.plugin_manager import BackupPlugin
+
+class Taker(BackupPlugin):
+    async def execute(self, source_path, backup_name):
+        tries = await self.state.get("tries", 0) + 1
+        await self.state.set("tries", tries)
+        if tries < self.get_config()["at"]:
+            raise OSError("the tape is full")
+        with open(source_path, "rb") as file:
+            data = file.read()
+        same = hashlib.sha256(data).hexdigest() == self.archive.sha256
+        print("took", backup_name, len(data) == self.archive.size, same)
+        return True
+"""
+
+
+def _backup(service: Service) -> Json:
+    found: Json = service.client.post("/backups/create", {"wait": 50})
+    return found
+
+
+def test_backup_plugins_are_given_every_archive(tmp_path: Path) -> None:
+    service = Service(tmp_path, BACKUP_VERIFY="false", BACKUP_KEEP_LAST="1", ALERT_GROUP_WAIT="0")
+    _write(service, "taker", _TAKER)
+    with service:
+        eventually(lambda: _state(service, "taker") == "running", lambda: service.log)
+        _configure(service, "taker", at=2)
+        # The first try fails, the second one takes it.
+        made = _backup(service)
+        lines = service.client.get("/plugins/taker/logs")["items"]
+        assert lines == [f"took {made['name']} True True"]
+        (copy,) = made["copies"]
+        assert (copy["destination"], copy["done"], copy["error"]) == ("plugin taker", True, None)
+        _configure(service, "taker", at=9)
+        again = _backup(service)
+        (copy,) = again["copies"]
+        assert not copy["done"]
+        assert "the tape is full" in copy["error"]
+        eventually(lambda: "the tape is full" in _alerts(service), lambda: _alerts(service))
+        # What a plugin has taken can't be asked back: the one before is not listed any more.
+        left = [each["name"] for each in service.client.get("/backups/list")["items"]]
+        assert left == [again["name"]]
+
+
+def _state(service: Service, name: str) -> str:
+    found = {each["id"]: each["state"] for each in service.client.get("/plugins/list")["items"]}
+    return str(found.get(name))
+
+
+def _alerts(service: Service) -> str:
+    items = service.client.get("/alerts/recent")["items"]
+    return " ".join(each["message"] for each in items if each["state"] == "firing")
+
+
+_READER = """
+import os
+from bot.core.plugin_manager import BackupPlugin
+
+class Reader(BackupPlugin):
+    async def execute(self, source_path, backup_name):
+        if backup_name == "path":
+            with open(source_path, "rb") as file:
+                return len(file.read())
+        if backup_name == "file":
+            return len(self.open_archive().read())
+        if backup_name == "nothing":
+            return True
+        for each in range(3, 64):
+            try:
+                fd = os.open(f"/proc/self/fd/{each}", os.O_WRONLY | os.O_NONBLOCK)
+                os.write(fd, b"spoilt")
+            except OSError:
+                continue
+        return True
+"""
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+async def test_an_archive_can_be_read_in_every_tier_and_not_be_changed(
+    tmp_path: Path, tier: Tier
+) -> None:
+    if tier.landlock and landlock.version() < landlock.OLDEST:
+        pytest.skip("this kernel has no Landlock that is new enough")
+    if tier.wrapped and not tiers.bubblewrap_works():
+        pytest.skip("bubblewrap can't make namespaces here")
+    code, own, archive = tmp_path / "code", tmp_path / "own", tmp_path / "archive"
+    code.mkdir()
+    own.mkdir()
+    (code / "reader.py").write_text(_READER)
+    archive.write_bytes(content := os.urandom(3 * MIB))
+    zygote = Zygote(tier, code=[str(code)], state=[str(own)])
+    spec = Spec(
+        plugin="reader",
+        module="reader",
+        code=str(code / "reader.py"),
+        directory=str(own),
+        memory=128 * MIB,
+        file_size=MIB,
+        open_files=64,
+        readable=[*tiers.readable(), str(code)],
+        landlock=tier.landlock,
+    )
+    worker, answers = Worker(spec, broker=_nothing, log=print, on_end=print), []
+
+    async def call(_: str, method: str, *args: Any, fds: list[int]) -> Any:
+        answers.append(await worker.call(method, *args, timeout=30, fds=fds))
+        return answers[-1]
+
+    try:
+        await worker.start(zygote, 30)
+        taker = PluginTaker("reader", call)
+        for how in ("path", "file", "nothing", "write"):
+            await taker.take(Record(how, 0.0), archive)
+    finally:
+        await worker.stop()
+        await zygote.close()
+    assert answers == [3 * MIB, 3 * MIB, True, True]
+    assert archive.read_bytes() == content
+
+
+async def _nothing(method: str, _: dict[str, Any]) -> Any:
+    raise InvalidInput(f"nobody does {method}")

@@ -12,7 +12,7 @@ from bot.app.operations_history import opened_history
 from bot.app.operations_metrics import opened_numbers
 from bot.app.operations_recovery import opened_recovery
 from bot.app.parts import Base, Transfers
-from bot.app.plugins_connected import connected_plugins
+from bot.app.plugins_connected import backup_takers, connected_plugins
 from bot.app.profiling import build_profiling
 from bot.domain import events
 from bot.plugins.host import PluginHost
@@ -39,7 +39,7 @@ async def opened_operations(
         numbers = await stack.enter_async_context(opened_numbers(base, transfers))
         history = await stack.enter_async_context(opened_history(base, numbers.readings))
         alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
-        backups = await stack.enter_async_context(opened_backups(base))
+        backups = await stack.enter_async_context(opened_backups(base, backup_takers(host)))
         numbers.readings.provide("last_backup_age_seconds", backups.age)
         if host is not None:
             await stack.enter_async_context(connected_plugins(host, base, numbers.readings, alerts))

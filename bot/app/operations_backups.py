@@ -19,6 +19,7 @@ from bot.lock import InstanceLock
 from bot.operations.backup_catalog import Catalog
 from bot.operations.backup_database import Database
 from bot.operations.backup_databases import database_of
+from bot.operations.backup_keeping import Takers
 from bot.operations.backup_remotes import Remotes
 from bot.operations.backup_restore import Restorer
 from bot.operations.backup_retention import Policy
@@ -30,11 +31,11 @@ _DIRECTORY, _WORK = "backups", "backup-work"
 
 
 @asynccontextmanager
-async def opened_backups(base: Base) -> AsyncIterator[Backups]:
-    """The backups of a service, on their schedule."""
+async def opened_backups(base: Base, takers: Takers) -> AsyncIterator[Backups]:
+    """The backups of a service, on their schedule; ``takers`` are given each of them."""
     engine = base.engines.named("rclone") if base.settings.backup_destinations else None
     rclone = engine if isinstance(engine, RcloneEngine) else None
-    backups = build_backups(base.settings, rclone, base.hub, base.clock)
+    backups = build_backups(base.settings, rclone, base.hub, base.clock, takers)
     backups.start()
     try:
         yield backups
@@ -43,7 +44,11 @@ async def opened_backups(base: Base) -> AsyncIterator[Backups]:
 
 
 def build_backups(
-    settings: Settings, rclone: RcloneEngine | None, hub: EventHub, clock: Clock
+    settings: Settings,
+    rclone: RcloneEngine | None,
+    hub: EventHub,
+    clock: Clock,
+    takers: Takers = tuple,
 ) -> Backups:
     """Ready for use by the process that works in DATA_DIR; nothing runs yet."""
     for destination in settings.backup_destinations:
@@ -62,6 +67,7 @@ def build_backups(
         work=settings.data_dir / _WORK,
         clock=clock,
         publish=hub.publish,
+        takers=takers,
     )
     backups.prepare()
     return backups

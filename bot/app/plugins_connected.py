@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from bot.app.parts import Base
+from bot.operations.backup_keeping import Takers
 from bot.operations.plugin_alerts import PluginChannels
+from bot.operations.plugin_backups import takers
 from bot.operations.plugin_monitors import Monitors
 from bot.operations.readings import Readings
 from bot.plugins.host import PluginHost
 from bot.services.alerts import Alerts
+
+
+def backup_takers(host: PluginHost | None) -> Takers:
+    """Gives the plugins that take backups, as they are at the moment."""
+    if host is None:
+        return tuple
+    return partial(takers, host.list_plugins, host.call)
 
 
 @asynccontextmanager

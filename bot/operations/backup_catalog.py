@@ -36,12 +36,14 @@ class Verification(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Copy(msgspec.Struct, omit_defaults=True):
-    """A copy at a remote. ``token`` is what an interrupted upload goes on from."""
+    """A copy at a remote, or one that a plugin took: that can't be asked back. ``token`` is what
+    an interrupted upload goes on from."""
 
     done: bool = False
     at: float | None = None
     error: str | None = None
     token: dict[str, Any] | None = None
+    by_plugin: bool = False
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -66,6 +68,11 @@ class Record(msgspec.Struct, omit_defaults=True):
     def encrypted(self) -> bool:
         """Whether it is encrypted."""
         return names.is_encrypted(self.name)
+
+    @property
+    def remote(self) -> bool:
+        """Whether a remote is known to have it."""
+        return any(copy.done and not copy.by_plugin for copy in self.copies.values())
 
     @property
     def good(self) -> bool | None:
@@ -112,7 +119,7 @@ class Catalog:
         record = self._notes(name)
         size = _size(path)
         if size is None:
-            if record is None or not any(copy.done for copy in record.copies.values()):
+            if record is None or not record.remote:
                 return None
             record.local = False
             return record

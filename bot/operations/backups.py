@@ -21,7 +21,7 @@ from bot.operations import backup_names as names
 from bot.operations.backup_catalog import Catalog, Copy, Record, Verification, sync_directory
 from bot.operations.backup_database import Database
 from bot.operations.backup_jobs import Job, Jobs, interruptible
-from bot.operations.backup_keeping import Keeper
+from bot.operations.backup_keeping import Keeper, Takers
 from bot.operations.backup_open import Opened, opened_backup
 from bot.operations.backup_remotes import Remotes
 from bot.operations.backup_restore import Outcome, Prepared, Restorer
@@ -64,6 +64,7 @@ class Backups:
         work: Path,
         clock: Clock,
         publish: Callable[[events.Event], None],
+        takers: Takers = tuple,
     ) -> None:
         self.catalog = catalog
         self.database = database
@@ -75,7 +76,7 @@ class Backups:
         self._work = work
         self._clock = clock
         self._publish = publish
-        self._keeper = Keeper(catalog, remotes, options.policy, clock, publish)
+        self._keeper = Keeper(catalog, remotes, options.policy, clock, publish, takers)
         self._tried_at = 0.0
         self._newest: float | None = None
         self._schedule: asyncio.Task[None] | None = None
@@ -228,6 +229,8 @@ class Backups:
         path = str(self.catalog.path(record.name))
         now, size, seconds = self._clock.now(), record.size or 0, record.seconds or 0.0
         self._publish(events.BackupMade(now, record.name, path, size, seconds))
+        # After the word that it is made, which ends the alert that one was not.
+        await self._keeper.hand_over(job, record)
         await self._keeper.forget_surplus()
         return record
 
@@ -335,7 +338,11 @@ class Backups:
 
     def _copy_again(self, record: Record) -> Job:
         self._tried_at = self._clock.monotonic()
-        return self.jobs.begin("copy", record.name, lambda job: self._keeper.copy_out(job, record))
+        return self.jobs.begin("copy", record.name, lambda job: self._copy(job, record))
+
+    async def _copy(self, job: Job, record: Record) -> None:
+        await self._keeper.copy_out(job, record)
+        await self._keeper.hand_over(job, record)
 
     def _due(self) -> bool:
         """Whether the next is due. A clock that was set back makes the newest one lie in the

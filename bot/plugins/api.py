@@ -5,7 +5,9 @@ Standard library and msgspec only: this is imported in the sandbox.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+import inspect
+import os
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 import msgspec
 
@@ -157,10 +159,40 @@ class BasePlugin:
         self._config = dict(config)
 
 
+class Archive(msgspec.Struct, frozen=True):
+    """A backup archive as a plugin gets it: ``size`` in bytes, ``sha256`` in hex where known."""
+
+    name: str
+    size: int
+    sha256: str | None = None
+
+
 class BackupPlugin(BasePlugin):
-    """Gets every backup archive: ``execute(source_path, backup_name)``."""
+    """Gets every backup archive: ``execute(source_path, backup_name)``.
+
+    The archive comes through a pipe: it is read once, from its beginning to its end, by
+    ``open(source_path, "rb")`` or by ``open_archive()``. ``archive`` has its size and its hash.
+    """
 
     type = "backup"
+    archive: Archive | None = None
+    _archive_file: BinaryIO | None = None
+
+    def open_archive(self) -> BinaryIO:
+        """The archive that ``execute`` was called with."""
+        if self._archive_file is None:
+            raise RuntimeError("there is no archive but while execute is called with one")
+        return self._archive_file
+
+    async def hand_archive(self, archive: Archive, fd: int) -> Any:
+        """Call ``execute`` with what comes through ``fd``; the host does this."""
+        with os.fdopen(os.dup(fd), "rb") as file:
+            self.archive, self._archive_file = archive, file
+            try:
+                taken: Any = self.execute(f"/proc/self/fd/{fd}", archive.name)
+                return await taken if inspect.isawaitable(taken) else taken
+            finally:
+                self.archive = self._archive_file = None
 
 
 class AlertPlugin(BasePlugin):

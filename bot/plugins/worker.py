@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from bot.plugins import confine, hooks, wire
-from bot.plugins.api import BasePlugin, Host
+from bot.plugins.api import Archive, BackupPlugin, BasePlugin, Host
 from bot.plugins.channel import Channel
 from bot.plugins.loading import Loaded, load_plugin
 
@@ -140,6 +140,10 @@ class _Worker:
             name, payload = call.args
             hook = _method(self._loaded.plugin, name)
             return await _awaited(hook(hooks.payload(name, payload)))
+        if call.method == "backup":
+            name, facts = call.args
+            taker = _backup_plugin(self._loaded.plugin)
+            return await taker.hand_archive(Archive(name, **facts), *fds)
         method = _method(self._loaded.plugin, call.method)
         return await _awaited(method(*call.args, *fds, **call.kwargs))
 
@@ -168,6 +172,12 @@ class _Host(Host):
 
 async def _awaited(result: Any) -> Any:
     return await result if asyncio.iscoroutine(result) else result
+
+
+def _backup_plugin(plugin: BasePlugin) -> BackupPlugin:
+    if not isinstance(plugin, BackupPlugin):
+        raise TypeError(f"{type(plugin).__name__} is no BackupPlugin")
+    return plugin
 
 
 def _method(plugin: BasePlugin, name: str) -> Callable[..., Any]:
