@@ -49,6 +49,11 @@ class PluginSettings(BaseSettings):
     plugin_timeout: Seconds = Field(
         300.0, description="Seconds that one call of a plugin may take; then it is killed."
     )
+    plugin_hook_timeout: Seconds = Field(
+        2.0,
+        gt=0,
+        description="Seconds that a task waits for one question to all plugins; then it goes on.",
+    )
     plugin_thresholds: PluginThresholds = Field(
         PluginThresholds(), description="How much of the machine the plugins may have."
     )

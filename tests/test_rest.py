@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from bot.app.operations import opened_operations
-from bot.app.plugins import opened_plugins
+from bot.app.plugins import build_plugins, opened_plugins
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
 from bot.services import OWNER, Scope
@@ -73,7 +73,7 @@ async def web(directory: Path) -> AsyncIterator[Web]:
     """The application over a rig, on a port of its own."""
     async with (
         rig(directory) as it,
-        opened_plugins(it.base, it.transfers) as host,
+        opened_plugins(it.base, it.transfers, build_plugins(it.base)) as host,
         opened_operations(it.base, it.transfers, it.tasks, it.tokens, host) as services,
     ):
         secrets = {}

@@ -6,15 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from bot.app.parts import Base, Transfers
 from bot.config import Settings
 from bot.core.plugin_manager import plugin_manager
+from bot.domain.advice import Advisors
+from bot.domain.task import Task
 from bot.engines.curl import CurlLoop
 from bot.engines.egress import EgressPolicy
-from bot.plugins.bridge import Bridge
+from bot.plugins.asking import Asking
+from bot.plugins.bridge import Bridge, task_info
+from bot.plugins.hooks import TaskInfo
 from bot.plugins.host import PluginHost
 from bot.plugins.launcher import Launcher, Policy
+from bot.plugins.progress import ProgressTeller
 from bot.store.plugins import Plugins
 from bot.web.render import source
 
@@ -22,13 +28,20 @@ _KB, _MB = 1024, 1024 * 1024
 _LAST_WORDS = 5.0  # seconds that plugins have for what they are told at the end
 
 
-@asynccontextmanager
-async def opened_plugins(base: Base, transfers: Transfers) -> AsyncIterator[PluginHost | None]:
-    """The host, which starts its plugins in the background; None where they are off."""
+@dataclass(frozen=True, slots=True)
+class PluginParts:
+    """The host of the plugins, and what it and others share."""
+
+    host: PluginHost
+    curl: CurlLoop
+    advisors: Advisors
+
+
+def build_plugins(base: Base) -> PluginParts | None:
+    """The host, not yet started; None where plugins are off."""
     settings = base.settings
     if not settings.enable_plugin_system:
-        yield None
-        return
+        return None
     # A thread of its own, which starts with the first request of a plugin.
     curl = CurlLoop(EgressPolicy(settings.egress_allow), ca_file=settings.http_ca_file)
     policy, store = _policy(settings), Plugins(base.store.database)
@@ -42,19 +55,47 @@ async def opened_plugins(base: Base, transfers: Transfers) -> AsyncIterator[Plug
         watch=settings.plugin_hot_reload,
         clock=base.clock,
     )
-    bridge = Bridge(host.hooks, transfers.scheduler.live, source)
+    advisors = Asking(
+        host.supervisors,
+        _described,
+        settings.plugin_hook_timeout,
+    )
+    return PluginParts(host, curl, advisors)
+
+
+def _described(task: Task) -> TaskInfo:
+    """What a plugin is told of a task."""
+    return task_info(task, source)
+
+
+@asynccontextmanager
+async def opened_plugins(
+    base: Base, transfers: Transfers, parts: PluginParts | None
+) -> AsyncIterator[PluginHost | None]:
+    """The host, which starts its plugins in the background."""
+    if parts is None:
+        yield None
+        return
+    host = parts.host
+    find = transfers.scheduler.live
+    bridge = Bridge(host.hooks, find, source, host.started)
     deaf = base.hub.listen(bridge.hear)
     host.start()
+    progress = ProgressTeller(
+        host.hooks, transfers.runner.snapshot, find=find, describe=_described, clock=base.clock
+    )
+    telling = asyncio.get_running_loop().create_task(progress.run())
     try:
         with plugin_manager.attached(host):
             yield host
     finally:
         deaf()
+        telling.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await host.hooks.settle()
         await host.shutdown()
-        await curl.close()
+        await parts.curl.close()
 
 
 def _policy(settings: Settings) -> Policy:

@@ -14,11 +14,12 @@ from bot.app.logs import kept_log
 from bot.app.operations import opened_operations
 from bot.app.operations_backups import build_restorer
 from bot.app.parts import Base, SystemClock, Transfers, database_url
-from bot.app.plugins import opened_plugins
+from bot.app.plugins import build_plugins, opened_plugins
 from bot.app.profiling import build_profiler
 from bot.app.transfers import build_transfers
 from bot.cache import open_cache
 from bot.config import Settings
+from bot.domain.advice import NO_ADVICE
 from bot.domain.events import EventHub
 from bot.domain.ports import Profiler
 from bot.domain.profiling import UNPROFILED
@@ -121,7 +122,9 @@ async def _started(
     settings: Settings, stack: AsyncExitStack, *, restore: bool, keep_log: bool
 ) -> App:
     base = await _opened_base(settings, stack, keep_log=keep_log and settings.log_to_file)
-    transfers = build_transfers(base)
+    plugins = build_plugins(base)
+    advisors = NO_ADVICE if plugins is None else plugins.advisors
+    transfers = build_transfers(base, advisors)
     tasks = Tasks(
         store=base.store,
         planner=transfers.planner,
@@ -134,9 +137,10 @@ async def _started(
         default_destination=str(settings.download_dir),
         max_queued_per_user=settings.max_queued_per_user,
         daily_bytes=settings.user_daily_bytes,
+        advisors=advisors,
     )
     tokens = Tokens(base.store, base.clock)
-    host = await stack.enter_async_context(opened_plugins(base, transfers))
+    host = await stack.enter_async_context(opened_plugins(base, transfers, plugins))
     # They hear of every event, so they start before tasks and stop after them.
     services = await stack.enter_async_context(
         opened_operations(base, transfers, tasks, tokens, host, restores=restore)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bot.app.parts import Base, Transfers
 from bot.config import Settings
+from bot.domain.advice import NO_ADVICE, Advisors
 from bot.domain.bandwidth import Timetable
 from bot.domain.queue import Queue, QueuePolicy
 from bot.domain.retry import RetryPolicy
@@ -22,7 +23,7 @@ from bot.transfers.space import DiskLedger
 from bot.transfers.steps import build_steps, find_programs
 
 
-def build_transfers(base: Base) -> Transfers:
+def build_transfers(base: Base, advisors: Advisors = NO_ADVICE) -> Transfers:
     """Scheduler, runner and what they work with; nothing runs yet."""
     settings, engines, store, clock = base.settings, base.engines, base.store, base.clock
     steps = build_steps(
@@ -53,6 +54,7 @@ def build_transfers(base: Base) -> Transfers:
         clock=clock,
         daily_bytes=settings.user_daily_bytes,
         profiler=base.profiler,
+        advisors=advisors,
     )
     debris = Debris(
         engines, store, clock, roots=_roots(settings), keep_partial=settings.keep_partial
@@ -66,6 +68,7 @@ def build_transfers(base: Base) -> Transfers:
         retry=RetryPolicy(settings.retry_attempts, settings.retry_base, settings.retry_max),
         debris=debris,
         disk_wait=settings.disk_wait,
+        advisors=advisors,
     )
     janitor = Janitor(debris, store, base.hub, clock, keep_finished=settings.keep_finished)
     timetable = Timetable.parse(settings.bandwidth_timetable, settings.bandwidth_limit)

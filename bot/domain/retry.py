@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.errors import TransferError
+from bot.errors import PolicyRefused, TransferError
 
 _ASKED_AT_MOST = 86400.0  # seconds: a server that asks for years must not hold a task for years
 
@@ -27,4 +27,16 @@ class RetryPolicy:
         if not error.retryable or attempt >= self.attempts:
             return None
         wait = min(self.longest, self.base * 2.0 ** min(attempt - 1, 32))
-        return max(wait * (0.5 + jitter / 2), min(error.retry_after or 0.0, _ASKED_AT_MOST))
+        return max(wait * (0.5 + jitter / 2), _asked_for(error))
+
+    def may_be_wished(self, error: TransferError, attempt: int) -> bool:
+        """Whether somebody else may have a say in it: tries are left, and no rule forbids it."""
+        return attempt < self.attempts and not isinstance(error, PolicyRefused)
+
+    def wished(self, error: TransferError, wait: float) -> float:
+        """The wait that somebody wishes, within what is allowed."""
+        return max(min(wait, self.longest), _asked_for(error))
+
+
+def _asked_for(error: TransferError) -> float:
+    return min(error.retry_after or 0.0, _ASKED_AT_MOST)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -19,39 +20,57 @@ FindTask = Callable[[str], Task | None]
 
 
 class Bridge:
-    """Listens to the events and tells the plugins. ``shown`` takes the secrets out of a source."""
+    """Listens to the events and tells the plugins. ``shown`` takes the secrets out of a source;
+    ``ready`` waits until the plugins that start with the service have started."""
 
-    def __init__(self, dispatcher: Dispatcher, find: FindTask, shown: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        find: FindTask,
+        shown: Callable[[str], str],
+        ready: Callable[[], Awaitable[None]],
+    ) -> None:
         self._dispatcher = dispatcher
         self._find = find
         self._shown = shown
+        self._ready = ready
+        self._greeting: asyncio.Task[None] | None = None
 
     def hear(self, event: events.Event) -> None:
         """A listener of the hub."""
+        if isinstance(event, events.ServiceStarted):
+            # The service does not wait for its plugins, so this is over before they can hear it.
+            self._greeting = asyncio.get_running_loop().create_task(self._greet(event))
+            return
         found = _hook_of(event)
         if found is not None and self._dispatcher.wanted(found[0]):
             hook, make = found
             self._dispatcher.tell(hook, make(self, event))
 
-    def info(self, task: Task) -> TaskInfo:
-        """What a plugin is told of a task."""
-        return TaskInfo(
-            id=task.id,
-            user=task.user,
-            source=self._shown(task.source),
-            destination=task.destination,
-            state=str(task.state),
-            name=task.name,
-            engine=task.engine,
-            size=task.size,
-        )
+    async def _greet(self, event: events.ServiceStarted) -> None:
+        await self._ready()
+        self._dispatcher.tell("on_service_started", _service(self, event))
 
     def task_of(self, event: events.TaskEvent) -> TaskInfo:
         """What a plugin is told of the task of an event."""
         task = self._find(event.task)
         if task is not None:
-            return self.info(task)
+            return task_info(task, self._shown)
         return TaskInfo(event.task, event.user, "", "", "")
+
+
+def task_info(task: Task, shown: Callable[[str], str]) -> TaskInfo:
+    """What a plugin is told of a task; ``shown`` takes the secrets out of its source."""
+    return TaskInfo(
+        id=task.id,
+        user=task.user,
+        source=shown(task.source),
+        destination=task.destination,
+        state=str(task.state),
+        name=task.name,
+        engine=task.engine,
+        size=task.size,
+    )
 
 
 Make = Callable[[Bridge, Any], msgspec.Struct]
@@ -70,7 +89,9 @@ def _done(bridge: Bridge, event: events.TaskDone) -> msgspec.Struct:
 
 
 def _failure(bridge: Bridge, event: events.StageFailed) -> msgspec.Struct:
-    return hooks.FailureInfo(bridge.task_of(event), event.stage, event.code, event.message)
+    return hooks.FailureInfo(
+        bridge.task_of(event), event.stage, event.code, event.message, event.attempt
+    )
 
 
 def _alert(_: Bridge, event: events.AlertRaised) -> msgspec.Struct:
@@ -92,7 +113,6 @@ _TOLD: dict[type[events.Event], tuple[str, Make]] = {
     events.TaskDone: ("on_task_completed", _done),
     events.AlertRaised: ("on_alert_raised", _alert),
     events.BackupMade: ("on_backup_made", _backup),
-    events.ServiceStarted: ("on_service_started", _service),
     events.ServiceStopping: ("on_service_stopping", _service),
 }
 #: States in which a task does not run.

@@ -51,7 +51,7 @@ class PluginHost:
         self._watch = Watch(directory, self.refresh, clock) if watch else None
         self._watching: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
-        self.hooks = Dispatcher(self._supervisors)
+        self.hooks = Dispatcher(self.supervisors)
 
     # Life
 
@@ -298,7 +298,8 @@ class PluginHost:
                 await known.supervisor.call("replace_config", config)
         return self._known[name].info(self._launcher.tier)
 
-    def _supervisors(self) -> Iterable[Supervisor]:
+    def supervisors(self) -> Iterable[Supervisor]:
+        """Those of the plugins that were started, by name."""
         for name in sorted(self._known):
             supervisor = self._known[name].supervisor
             if supervisor is not None:

@@ -13,9 +13,10 @@ from bot.plugins.tiers import Tier
 
 
 class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
-    """A plugin, as the doors show it. ``rights`` are those that it asks for, ``granted`` those that
-    it was given; ``tier`` is what confines it while it runs; ``reload_error`` is why a newer
-    version does not run in its place."""
+    """A plugin, as the doors show it. ``inactive_hooks`` are those that ask, where it may not
+    decide; ``rights`` are those that it asks for, ``granted`` those that it was given; ``tier`` is
+    what confines it while it runs; ``reload_error`` is why a newer version does not run in its
+    place."""
 
     id: str
     state: PluginState
@@ -26,6 +27,7 @@ class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     author: str
     description: str
     hooks: list[str]
+    inactive_hooks: list[str]
     rights: list[str]
     granted: list[str]
     tier: str | None
@@ -75,6 +77,7 @@ class Known:
             author=described.get("author") or (manifest.author if manifest else ""),
             description=described.get("description") or (manifest.description if manifest else ""),
             hooks=list(described.get("hooks", [])),
+            inactive_hooks=[] if plugin is None else list(plugin.inactive),
             rights=manifest.rights.words() if manifest else [],
             granted=list(self.record.rights),
             tier=str(tier) if plugin is not None and tier is not None else None,

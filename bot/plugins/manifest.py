@@ -28,13 +28,15 @@ PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
 
 
 class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host."""
+    """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host;
+    ``decide`` lets its answers change what tasks do."""
 
     net: list[str] = []
+    decide: bool = False
 
     def words(self) -> list[str]:
         """Each right in the words in which it is granted."""
-        return [f"net {host}" for host in self.net]
+        return [*(f"net {host}" for host in self.net), *(["decide"] if self.decide else [])]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

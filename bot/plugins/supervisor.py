@@ -14,6 +14,7 @@ import msgspec
 from bot.domain.plugins import PluginState
 from bot.domain.ports import Clock
 from bot.errors import MltbError, PluginFailed
+from bot.plugins.hooks import ANSWERS
 from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Broker, Worker, Zygote
 from bot.plugins.worker import Spec
@@ -61,6 +62,18 @@ class Plugin:
         found: Sequence[str] = self.description.get("hooks", ())
         return found
 
+    @property
+    def decides(self) -> Sequence[str]:
+        """The hooks by which it is asked; none without the right."""
+        if not self.package.manifest.rights.decide:
+            return ()
+        return [hook for hook in self.hooks if hook in ANSWERS]
+
+    @property
+    def inactive(self) -> Sequence[str]:
+        """The hooks by which it would be asked if it had the right."""
+        return [hook for hook in self.hooks if hook in ANSWERS and hook not in self.decides]
+
 
 class Supervisor:
     """Runs one plugin."""
@@ -99,6 +112,8 @@ class Supervisor:
             raise
         self._worker = worker
         self._move(PluginState.RUNNING, None)
+        if plugin.inactive:
+            self._log.warning("not asked without rights.decide: %s", ", ".join(plugin.inactive))
 
     async def take_over(self, old: Supervisor | None) -> None:
         """Start it, and ask it whether it is healthy. Where it is not it ends: PluginFailed. What

@@ -11,6 +11,7 @@ import msgspec
 
 from bot.cache import Cache
 from bot.domain import events
+from bot.domain.advice import NO_ADVICE, Advisors
 from bot.domain.ids import IdSource
 from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore
 from bot.domain.task import (
@@ -90,6 +91,7 @@ class Tasks:
         default_destination: str,
         max_queued_per_user: int | None,
         daily_bytes: int | None,
+        advisors: Advisors = NO_ADVICE,
     ) -> None:
         self._store = store
         self._planner = planner
@@ -102,6 +104,7 @@ class Tasks:
         self._default_destination = default_destination
         self._max_queued = max_queued_per_user
         self._daily_bytes = daily_bytes
+        self._advisors = advisors
         self._new_id = IdSource()
         self._keyed = asyncio.Lock()
 
@@ -140,7 +143,7 @@ class Tasks:
         answers: list[Submitted] = []
         fresh: list[Task] = []
         seen: set[str] = set()
-        for index, each in enumerate(wanted):
+        for index, each in enumerate(await self._placed(caller, wanted)):
             try:
                 task = self._task(caller, each, key, len(fresh), seen)
             except MltbError as error:
@@ -159,6 +162,25 @@ class Tasks:
                 )
             )
         return answers
+
+    async def _placed(self, caller: Caller, wanted: Sequence[Submission]) -> list[Submission]:
+        """The submissions, with a destination where an adviser has one and the user has not."""
+        placed = list(wanted)
+        if not self._advisors.has_destinations:
+            return placed
+        asked: dict[int, Task] = {}
+        for index, each in enumerate(wanted):
+            if each.to is None:
+                with contextlib.suppress(MltbError):  # who asked is told in a moment
+                    again = msgspec.structs.replace(each, again=True)
+                    asked[index] = self._task(caller, again, None, 0, set())
+        found = await self._advisors.destinations(
+            [*asked.values()], self._planner.check_destination
+        )
+        for index, destination in zip(asked, found, strict=True):
+            if destination is not None:
+                placed[index] = msgspec.structs.replace(wanted[index], to=destination)
+        return placed
 
     def _task(
         self,
@@ -234,7 +256,8 @@ class Tasks:
     async def plan(self, caller: Caller, wanted: Submission) -> dict[str, Any]:
         """What a submission would do: name, size, files, disk, stages. Nothing is stored."""
         caller.require(Scope.OPERATE)
-        task = self._task(caller, msgspec.structs.replace(wanted, again=True), None, 0, set())
+        (placed,) = await self._placed(caller, [wanted])
+        task = self._task(caller, msgspec.structs.replace(placed, again=True), None, 0, set())
 
         async def make() -> bytes:
             return msgspec.json.encode(describe(await self._planner.route(task), task))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bot.domain.ports import Engine, Plan, Profiler, Step, Streamer, StreamSink, Transferer
 from bot.domain.task import Stage, StageKind, StepSpec, Task, TaskOptions
 from bot.engines.registry import Engines
@@ -81,6 +83,15 @@ class Planner:
         if options.stream and steps:
             raise InvalidInput("a step needs the file on disk, so it can't be streamed")
         return [self._checked(step) for step in steps]
+
+    def check_destination(self, task: Task, destination: str) -> None:
+        """As ``check``, for a task that would go there instead."""
+        self.check(task.source, destination, task.options, task.steps)
+
+    def check_engine(self, task: Task, engine: str) -> None:
+        """As ``check``, for a task that would be fetched by that engine."""
+        options = msgspec.structs.replace(task.options, engine=engine)
+        self.check(task.source, task.destination, options, task.steps)
 
     def _checked(self, spec: StepSpec) -> StepSpec:
         step = self._steps.get(spec.name)

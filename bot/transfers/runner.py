@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from bot.domain import events
+from bot.domain.advice import NO_ADVICE, Advisors
 from bot.domain.ports import (
     Checkpoint,
     Clock,
@@ -45,6 +46,7 @@ from bot.domain.task import (
 from bot.engines.registry import Engines
 from bot.errors import Corrupt, InternalFailure, NoSpace, QuotaReached
 from bot.transfers import files, telling
+from bot.transfers.advice import choose_engine, choose_name, heed_veto
 from bot.transfers.jobs import deliver_job, fetch_job, keeps, position, source_stage, stage_of
 from bot.transfers.planner import REMOTE_COPY, STREAMED, Planner
 from bot.transfers.space import DiskLedger
@@ -81,6 +83,7 @@ class Runner:
         clock: Clock,
         daily_bytes: int | None,
         profiler: Profiler,
+        advisors: Advisors = NO_ADVICE,
     ) -> None:
         self._engines = engines
         self._steps = steps
@@ -91,6 +94,7 @@ class Runner:
         self._clock = clock
         self._daily_bytes = daily_bytes
         self._profiler = profiler
+        self._advisors = advisors
         self._step_progress: dict[str, Progress] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -122,11 +126,14 @@ class Runner:
         if task.state is not TaskState.PROBING:
             self._move_soon(task, TaskState.PROBING)
         task.started_at = task.started_at or self._clock.now()
+        await choose_engine(task, self._advisors, self._planner)
         route = await self._planner.route(task)
         task.engine, task.name = route.plan.engine, task.options.name or route.plan.name
         task.size = route.plan.size
         task.workspace = str(route.workspace)
         await self._check_quota(task)
+        await heed_veto(task, self._advisors)
+        await choose_name(task, self._advisors)
         options = task.options
         if options.ask_selection and options.select is None and len(route.plan.files) > 1:
             raise WaitForSelection

@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from bot.domain import events
+from bot.domain.advice import NO_ADVICE, Advisors
 from bot.domain.context import turn_of
 from bot.domain.ports import Clock, TaskStore
 from bot.domain.queue import Entry, Queue
@@ -67,6 +68,7 @@ class Scheduler:
         retry: RetryPolicy,
         debris: Debris,
         disk_wait: float,
+        advisors: Advisors = NO_ADVICE,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.queue = queue  # what waits, for others to look at
@@ -77,6 +79,7 @@ class Scheduler:
         self._retry = retry
         self._debris = debris
         self._disk_wait = disk_wait
+        self._advisors = advisors
         self._jitter = jitter
         self._turns: dict[str, _Turn] = {}
         self._waiting: dict[str, Task | None] = {}
@@ -359,20 +362,31 @@ class Scheduler:
 
     async def _failed(self, task: Task, error: TransferError) -> None:
         now, stage = self._clock.now(), task.current
+        label, attempt = ("plan", task.probes) if stage is None else (stage.label, stage.attempt)
+        failure = Failure.of(error, stage=label, at=now, attempt=attempt + 1)
+        delay = await self._delay(task, error, failure)
         if stage is None:
             task.probes += 1
-            label, attempt = "plan", task.probes
         else:
             stage.attempt += 1
             stage.state = StageState.FAILED
-            label, attempt = stage.label, stage.attempt
-        task.failure = Failure.of(error, stage=label, at=now, attempt=attempt)
-        delay = self._retry.delay(error, attempt, self._jitter())
+        task.failure = failure
+        now = self._clock.now()
         retry_at = None if delay is None else now + delay
         await self._moved_to(task, TaskState.FAILED if delay is None else TaskState.RETRYING)
         self._hub.publish(telling.failed(task, stage, error, now, retry_at))
         if retry_at is not None:
             self._wait(task, not_before=retry_at)
+
+    async def _delay(self, task: Task, error: TransferError, failure: Failure) -> float | None:
+        """Seconds until the next try; None: no more."""
+        delay = self._retry.delay(error, failure.attempt, self._jitter())
+        if not self._retry.may_be_wished(error, failure.attempt):
+            return delay
+        wished = await self._advisors.retry(task, failure, delay)
+        if wished is None:
+            return delay
+        return None if wished is False else self._retry.wished(error, wished)
 
     def _strike(self, event: events.Event) -> None:
         """Who sees the end of a task may ask for the same at once."""

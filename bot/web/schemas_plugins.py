@@ -23,6 +23,9 @@ class PluginFields(BaseModel):
     author: str
     description: str
     hooks: list[str] = Field(description="The hooks that it takes part in.")
+    inactive_hooks: list[str] = Field(
+        description="Those of them that ask, where it has no right to decide."
+    )
     rights: list[str] = Field(description="The rights that it asks for.")
     granted: list[str] = Field(description="The rights that it was granted.")
     tier: str | None
