@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from bot.cli.client import Client, ServiceError
+from bot.errors import PluginFailed
 from bot.lock import Doorplate
+from bot.plugins.config_schema import ConfigSchema
 from tests.serving import Service, eventually
 
 Json = dict[str, Any]
@@ -198,3 +204,198 @@ def watches(service: Service) -> bool:
     """Whether the service has the kernel tell it of changes."""
     open_files = Path(f"/proc/{service.process_now.pid}/fd").iterdir()
     return any(str(each.readlink()) == "anon_inode:inotify" for each in open_files)
+
+
+_CONFIGURED = """
+from bot.core.plugin_manager import BasePlugin
+
+class Tells(BasePlugin):
+    async def initialize(self):
+        self.set_config({"greeting": "hello"})
+        self.told = []
+
+    async def configured(self):
+        if self.get_config()["every"] == 13:
+            raise ValueError("not 13, says " + self.get_config()["token"])
+        self.told.append(self.get_config()["every"])
+
+    async def execute(self):
+        print("the token is", self.get_config()["token"])
+        return [self.get_config(), self.told]
+"""
+
+_SCHEMA = """
+id = "tells"
+version = "1.0.0"
+
+[config]
+required = ["url", "token"]
+additionalProperties = false
+
+[config.properties]
+url = { type = "string", format = "uri" }
+every = { "$ref" = "#/$defs/seconds" }
+token = { type = "string", writeOnly = true, pattern = "^(s+)+[a-z-]*$" }
+logins = { type = "array", items = { properties = { secret = { writeOnly = true } } } }
+
+[config."$defs"]
+seconds = { type = "integer", minimum = 1, default = 60 }
+"""
+
+
+def test_a_configuration_fits_its_schema_and_keeps_its_secrets(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    folder(service.plugins, "tells", _CONFIGURED, _SCHEMA)
+    secret, other = "sssss-hidden", "another-hidden"
+    whole = {"url": "http://a.example/", "token": secret, "logins": [{"secret": other}]}
+
+    def shown() -> Json:
+        found: Json = service.client.get("/plugins/tells/config")
+        return found
+
+    def configure(**config: object) -> Json:
+        body = {"plugin_name": "tells", "config": config}
+        found: Json = service.client.post("/plugins/config", body)
+        return found
+
+    with service:
+        down = until(service, "tells", state="failed")
+        assert "required" in down["reason"]
+        assert "mltb plugins config tells" in down["reason"]
+        for config, words in (
+            ({}, ("url", "required")),
+            ({**whole, "every": 0}, ("config.every", "minimum of 1")),
+            ({**whole, "url": "no link"}, ("config.url", "uri")),
+            ({**whole, "more": 1}, ("more", "url, every, token, logins")),
+            ({**whole, "token": "s" * 5000 + "!"}, ("config.token", "does not match")),
+            ({**whole, "token": "***"}, ("config.token", "there is none")),
+            ({**whole, "logins": "x" * 70_000}, ("70", "at most")),
+        ):
+            with pytest.raises(ServiceError) as refused:
+                configure(**config)
+            assert all(word in str(refused.value) for word in words), str(refused.value)
+            assert secret not in str(refused.value)
+        # What it lacked, it has now: it runs, with defaults of the schema and of its own.
+        assert configure(**whole)["state"] == "running"
+        expected = {**whole, "every": 60, "greeting": "hello"}
+        assert run(service, "tells") == [expected, []]
+        stars = {**whole, "every": 60, "token": "***", "logins": [{"secret": "***"}]}
+        assert shown()["config"] == stars
+        assert shown()["schema"]["properties"]["token"]["writeOnly"] is True
+        # Changed while it runs; the stars leave what they stand for.
+        pid = until(service, "tells", state="running")["pid"]
+        assert service.run("plugins", "config", "tells", "--set", "every=5").status == 0
+        assert run(service, "tells") == [{**expected, "every": 5}, [5]]
+        # What it refuses is not kept.
+        with pytest.raises(ServiceError, match="not 13") as rejected:
+            configure(**{**stars, "every": 13})
+        assert secret not in str(rejected.value)
+        assert run(service, "tells") == [{**expected, "every": 5}, [5]]
+        assert shown()["config"]["every"] == 5
+        assert until(service, "tells", state="running")["pid"] == pid
+        lines = service.client.get("/plugins/tells/logs")["items"]
+        assert "the token is ***" in lines
+        out = service.run("plugins", "config", "tells").out
+        assert '"every": 5' in out
+        service.kill()
+        service.start()
+        until(service, "tells", state="running")
+        assert run(service, "tells") == [{**expected, "every": 5}, []]
+        for text in (out, service.log, str(lines), str(shown())):
+            assert secret not in text
+            assert other not in text
+
+
+HOSTILE: dict[str, tuple[Json, str]] = {
+    "no schema": ({"type": "strin"}, "object"),
+    "wrong keyword": ({"properties": {"a": {"type": "strin"}}}, "properties.a.type"),
+    "misspelt": ({"requierd": ["a"]}, "requierd"),
+    "an address": ({"properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}}, "leads to no"),
+    "a circle": ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "circ"),
+    "a dynamic circle": ({"properties": {"a": {"$dynamicRef": "#"}}}, "dynamicRef"),
+    "an explosion": (
+        {
+            "$ref": "#/$defs/a0",
+            "$defs": {
+                f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} if n < 25 else {}
+                for n in range(26)
+            },
+        },
+        "schemas in one",
+    ),
+    "none": ({"not": {"not": {"not": {"not": None}}}}, "schema is expected"),
+    "a lookahead": ({"properties": {"a": {"pattern": "(?=x)"}}}, "regex"),
+    "a huge pattern": ({"properties": {"a": {"pattern": "((a{99}){99}){99}"}}}, "regex"),
+    "a long pattern": ({"properties": {"a": {"pattern": "a" * 201}}}, "characters in one"),
+    "many patterns": ({"patternProperties": {f"{n}": {} for n in range(33)}}, "patterns"),
+    "a date": ({"properties": {"a": {"const": datetime(2026, 1, 1)}}}, "no JSON"),  # noqa: DTZ001
+    "no number": ({"properties": {"a": {"const": float("nan")}}}, "no JSON"),
+    "another draft": ({"$schema": "http://json-schema.org/draft-04/schema#"}, "schema"),
+    "a list": ({"properties": []}, "properties"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_schema_can_harm_nobody(name: str) -> None:
+    schema, reason = HOSTILE[name]
+    with pytest.raises(PluginFailed, match=re.escape(reason)):
+        ConfigSchema(schema)
+
+
+def test_without_a_schema_names_say_what_is_secret() -> None:
+    schema = ConfigSchema({})
+    config = {"user": "me", "api_key": "k", "deep": [{"password": {"a": "b"}}]}
+    shown = schema.shown(config)
+    assert shown == {"user": "me", "api_key": "***", "deep": [{"password": "***"}]}
+    assert schema.restored({**shown, "user": "you"}, config) == {**config, "user": "you"}
+    assert sorted(schema.secrets(config)) == ["b", "k"]
+
+
+_KEEPS = """
+from bot.core.plugin_manager import BasePlugin
+
+class Keeps(BasePlugin):
+    state_version = {version}
+
+    async def migrate_state(self, old):
+        for key in await self.state.keys():
+            await self.state.set("new " + key, [old, await self.state.get(key)])
+            await self.state.delete(key)
+
+    async def initialize(self):
+        return {starts}
+
+    async def execute(self, **values):
+        for key, value in values.items():
+            await self.state.set(key, value)
+        return {{key: await self.state.get(key) for key in await self.state.keys()}}
+"""
+
+
+def test_values_have_a_version_and_survive(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+
+    def version(number: int, starts: object = True) -> str:
+        return _KEEPS.format(version=number, starts=starts)
+
+    with service:
+        write(service, "keeps", version(1))
+        until(service, "keeps", state="running")
+        assert run(service, "keeps", a=1, b=2) == {"a": 1, "b": 2}
+        service.kill()
+        service.start()
+        until(service, "keeps", state="running")
+        # One that migrates and then does not start has changed nothing.
+        write(service, "keeps", version(2, starts=False))
+        until_reason(service, "keeps", "said no")
+        assert run(service, "keeps") == {"a": 1, "b": 2}
+        write(service, "keeps", version(2))
+        answers(service, "keeps", {"new a": [1, 1], "new b": [1, 2]})
+        service.kill()
+        service.start()
+        until(service, "keeps", state="running")
+        assert run(service, "keeps") == {"new a": [1, 1], "new b": [1, 2]}
+        # Going back would read what it does not know.
+        write(service, "keeps", version(1))
+        until_reason(service, "keeps", "of version 2")
+        assert run(service, "keeps") == {"new a": [1, 1], "new b": [1, 2]}

@@ -116,12 +116,7 @@ _verb("reload", "Run what lies in PLUGINS_DIR now.")
 @json_option
 def run(name: str, data: str, *, as_json: bool) -> None:
     """Call execute of a plugin with DATA, a JSON object of its arguments."""
-    try:
-        arguments = json.loads(data)
-    except ValueError as error:
-        raise InvalidInput(f"DATA is no JSON: {error}") from None
-    if not isinstance(arguments, dict):
-        raise InvalidInput("DATA is no JSON object", hint='write \'{"name": "value"}\'')
+    arguments = _object(data, "DATA")
 
     def work(client: Client) -> int:
         answer = client.post("/plugins/execute", {"plugin_name": name, "data": arguments})
@@ -129,6 +124,50 @@ def run(name: str, data: str, *, as_json: bool) -> None:
         return 0
 
     ask(work)
+
+
+@plugins.command()
+@_name
+@click.argument("config", metavar="[JSON]", required=False)
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change one value.")
+@json_option
+def config(name: str, config: str | None, changes: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the configuration of a plugin, replace it with JSON, or change some of it.
+
+    VALUE is JSON, or else text. Secrets are shown as stars, and stars leave them as they are.
+    """
+    replaced = _object(config, "JSON") if config is not None else None
+    changed = dict(_change(each) for each in changes)
+
+    def work(client: Client) -> int:
+        if replaced is not None or changed:
+            base = client.get(f"/plugins/{name}/config")["config"] if replaced is None else replaced
+            whole = {"plugin_name": name, "config": {**base, **changed}}
+            return _moved(client, "config", whole, as_json=as_json)
+        _show(client.get(f"/plugins/{name}/config"), as_json=as_json)
+        return 0
+
+    ask(work)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"--set {text!r} has no =", hint="--set NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _object(text: str, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{name} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{name} is no JSON object", hint='write \'{"name": "value"}\'')
+    return found
 
 
 @plugins.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -44,6 +44,14 @@ class PluginStore(Protocol):
 
     async def save_value(self, plugin: str, key: str, value: bytes, *, quota: int) -> None:
         """Store one; QuotaReached where the plugin would hold more than ``quota`` bytes."""
+
+    async def save_values(
+        self, plugin: str, changes: Mapping[str, bytes | None], *, quota: int
+    ) -> None:
+        """Store (None: forget) them all in one transaction, or none; QuotaReached as above."""
+
+    async def keys(self, plugin: str) -> Sequence[str]:
+        """The keys of a plugin, in order."""
 
     async def delete_value(self, plugin: str, key: str) -> None:
         """Forget one; nothing where there is none."""

@@ -108,6 +108,11 @@ class State:
         """Forget a value."""
         await self._host.ask("state_delete", key=key)
 
+    async def keys(self) -> list[str]:
+        """Every key, in order."""
+        found: list[str] = await self._host.ask("state_keys")
+        return found
+
 
 class _Nobody:
     """The host of a plugin that runs outside of the service, as in its author's own tests."""
@@ -120,6 +125,9 @@ class BasePlugin:
     """Base of every plugin. Override what you need; every method may be ``async``."""
 
     type: ClassVar[str] = "custom"
+    #: Of the values in ``state``. Raise it where their form changes, and bring them into the new
+    #: one in ``migrate_state``; a version below that of the values is refused.
+    state_version: ClassVar[int] = 1
     #: A subclass may say more than its name: author, description, version.
     metadata: PluginMetadata = PluginMetadata("plugin")
 
@@ -128,8 +136,13 @@ class BasePlugin:
             self.metadata = metadata
         self._host: Host = host or _Nobody()
         self._config: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
         self.http = HttpClient(self._host)
         self.state = State(self._host)
+
+    async def migrate_state(self, old: int) -> None:
+        """Bring the values in ``state`` from version ``old`` into that of ``state_version``; called
+        before ``initialize``. What it writes is stored once this version is up, or never."""
 
     async def initialize(self) -> bool:
         """Set up; ``False`` means that the plugin can't work."""
@@ -148,15 +161,19 @@ class BasePlugin:
 
     def get_config(self) -> dict[str, Any]:
         """The configuration: what the operator set over what ``set_config`` gave."""
-        return dict(self._config)
+        return {**self._defaults, **self._config}
 
     def set_config(self, config: dict[str, Any]) -> None:
         """Give defaults; what the operator has set stays."""
-        self._config = {**config, **self._config}
+        self._defaults.update(config)
 
     def replace_config(self, config: dict[str, Any]) -> None:
         """What the operator has set, as the host hands it over."""
         self._config = dict(config)
+
+    async def configured(self) -> None:
+        """The operator has changed the configuration while it runs. Raise to refuse that: then the
+        one of before holds again, and the operator is told why."""
 
 
 class Archive(msgspec.Struct, frozen=True):

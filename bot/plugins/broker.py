@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bot.domain.plugins import PluginStore
 from bot.engines.curl_handle import Response
 from bot.engines.http_heads import request_headers
 from bot.errors import InvalidInput, PolicyRefused
+from bot.plugins.values import Values
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -49,22 +49,24 @@ class _Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: Any = None
 
 
-class Broker:
-    """Serves one plugin. ``net`` are the ``host:port`` that it was granted, ``quota`` is bytes."""
+class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No arguments."""
 
-    def __init__(
-        self, plugin: str, *, net: list[str], http: HttpPort, store: PluginStore, quota: int
-    ) -> None:
+
+class Broker:
+    """Serves one plugin. ``net`` are the ``host:port`` that it was granted."""
+
+    def __init__(self, plugin: str, *, net: list[str], http: HttpPort, values: Values) -> None:
         self._plugin = plugin
         self._net = net
         self._http = http
-        self._store = store
-        self._quota = quota
+        self._values = values
         self._verbs: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
             "http": self._send,
             "state_get": self._get,
             "state_set": self._set,
             "state_delete": self._delete,
+            "state_keys": self._keys,
         }
 
     async def __call__(self, method: str, arguments: dict[str, Any]) -> Any:
@@ -109,16 +111,20 @@ class Broker:
             )
 
     async def _get(self, arguments: dict[str, Any]) -> Any:
-        found = await self._store.value(self._plugin, msgspec.convert(arguments, _Key).key)
+        found = await self._values.get(msgspec.convert(arguments, _Key).key)
         return None if found is None else {"value": msgspec.json.decode(found)}
 
     async def _set(self, arguments: dict[str, Any]) -> None:
         wanted = msgspec.convert(arguments, _Key)
         value = msgspec.json.encode(wanted.value)
-        await self._store.save_value(self._plugin, wanted.key, value, quota=self._quota)
+        await self._values.set(wanted.key, value)
 
     async def _delete(self, arguments: dict[str, Any]) -> None:
-        await self._store.delete_value(self._plugin, msgspec.convert(arguments, _Key).key)
+        await self._values.delete(msgspec.convert(arguments, _Key).key)
+
+    async def _keys(self, arguments: dict[str, Any]) -> Any:
+        msgspec.convert(arguments, _Nothing)
+        return await self._values.keys()
 
 
 def _covers(granted: str, host: str, port: int | None) -> bool:

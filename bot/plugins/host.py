@@ -12,9 +12,10 @@ import msgspec
 
 from bot.domain.plugins import PluginRecord, PluginState, PluginStore
 from bot.domain.ports import Clock
+from bot.domain.redaction import Redactor
 from bot.errors import Conflict, MltbError, NotFound, PluginFailed, PolicyRefused
 from bot.plugins.dispatch import Dispatcher
-from bot.plugins.known import Known, PluginInfo
+from bot.plugins.known import Known, PluginConfig, PluginInfo
 from bot.plugins.launcher import Launcher
 from bot.plugins.manifest import Broken, Package, discover
 from bot.plugins.supervisor import Supervisor
@@ -130,8 +131,8 @@ class PluginHost:
                 await self._end(known)
                 self._known.pop(name, None)
                 return
-            waits = is_new or known.state in {PluginState.FAILED, PluginState.REFUSED}
-            if known.supervisor is None and not (waits and known.record.enabled):
+            waits = known.record.enabled and (is_new or known.is_down)
+            if known.supervisor is None and not waits:
                 return
             if known.seen == await fingerprint(known.found):
                 return
@@ -139,13 +140,13 @@ class PluginHost:
                 await self._begin(known)
                 return
             try:
-                await self._replace(known)
+                await self._replace(known, known.supervisor)
             except (MltbError, OSError) as error:
                 log.warning("plugin %s: not loaded anew: %s", name, error)
             else:
                 log.info("plugin %s: loaded anew", name)
 
-    async def _replace(self, known: Known) -> None:
+    async def _replace(self, known: Known, old: Supervisor) -> None:
         """A new one, up and healthy, takes the place of the one that runs; that one ends once its
         calls have."""
         known.seen = await fingerprint(known.found)
@@ -153,16 +154,15 @@ class PluginHost:
             if isinstance(known.found, Broken):
                 raise PluginFailed(f"plugin {known.found.id}: {known.found.reason}")
             fresh = await self._launcher.prepare(known.found, known.record)
-            await fresh.take_over(known.supervisor)
+            await fresh.take_over(old)
         except (MltbError, OSError) as error:
             known.reload_error = str(error)
             raise
-        old, known.supervisor, known.reload_error = known.supervisor, fresh, None
+        known.supervisor, known.reload_error = fresh, None
         self._changed()
-        if old is not None:
-            task = asyncio.get_running_loop().create_task(self._retire(old))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+        task = asyncio.get_running_loop().create_task(self._retire(old))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     async def _retire(self, old: Supervisor) -> None:
         try:
@@ -278,25 +278,34 @@ class PluginHost:
             await self.discover()
             known = self._get(name)
             if known.supervisor is not None:
-                await self._replace(known)
+                await self._replace(known, known.supervisor)
             elif isinstance(known.found, Broken):
                 raise PluginFailed(f"plugin {name}: {known.found.reason}")
             else:
                 await self._begin(known)
         return known.info(self._launcher.tier)
 
+    def configuration(self, name: str) -> PluginConfig:
+        """What its configuration has to be, and is, with stars for secrets."""
+        return self._get(name).configuration()
+
     async def configure_plugin(self, name: str, config: dict[str, Any]) -> PluginInfo:
-        """Store its configuration and hand it over."""
+        """Hand it over, and store it. InvalidInput where it does not fit the schema, PluginFailed
+        where the plugin refuses it: then the one of before holds."""
         async with self._lock(name):
             known = self._get(name)
+            schema, before = known.schema, known.record.config
+            config = schema.restored(config, schema.with_defaults(before))
+            whole = schema.checked(config)
+            if known.supervisor is not None:
+                redact = Redactor([*schema.secrets(before), *schema.secrets(whole)])
+                await known.supervisor.configure(whole, redact)
             known.record = msgspec.structs.replace(known.record, config=config)
             await self._store.save_record(known.record)
-            if known.supervisor is not None:
-                known.supervisor.plugin.spec = msgspec.structs.replace(
-                    known.supervisor.plugin.spec, config=config
-                )
-                await known.supervisor.call("replace_config", config)
-        return self._known[name].info(self._launcher.tier)
+            if known.record.enabled and known.is_down:  # that may have been what it lacked
+                await self._end(known)
+                await self._begin(known)
+        return known.info(self._launcher.tier)
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Those of the plugins that were started, by name."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from bot.domain.plugins import PluginRecord, PluginState
+from bot.plugins.config_schema import ConfigSchema
 from bot.plugins.manifest import Broken, Package
 from bot.plugins.supervisor import Supervisor
 from bot.plugins.tiers import Tier
@@ -39,6 +41,15 @@ class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     seconds: float
 
 
+class PluginConfig(msgspec.Struct, frozen=True):
+    """The configuration of a plugin, as the doors show it: ``schema`` is empty where the plugin has
+    none, ``config`` has defaults in it and stars in the places of secrets."""
+
+    id: str
+    schema: dict[str, Any]
+    config: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Known:
     """What lies in the directory under one name, and what runs of it. ``seen`` is the content that
@@ -60,6 +71,23 @@ class Known:
         elif isinstance(self.found, Broken) and self.supervisor is None:
             self.state, self.reason = PluginState.DISABLED, None
         self.found, self.is_gone = found, False
+
+    @property
+    def schema(self) -> ConfigSchema:
+        """What its configuration has to be."""
+        return self.found.schema if isinstance(self.found, Package) else ConfigSchema({})
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it should run and does not, and will not by itself."""
+        state = self.state if self.supervisor is None else self.supervisor.plugin.state
+        return state in {PluginState.FAILED, PluginState.REFUSED}
+
+    def configuration(self) -> PluginConfig:
+        """What the doors show of its configuration."""
+        schema = self.schema
+        shown = schema.shown(schema.with_defaults(self.record.config))
+        return PluginConfig(self.found.id, schema.raw, shown)
 
     def info(self, tier: Tier | None) -> PluginInfo:
         """What the doors show; ``tier`` is that of this machine."""

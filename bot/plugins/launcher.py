@@ -14,13 +14,15 @@ from weakref import WeakSet
 
 from bot.domain.plugins import PluginRecord, PluginStore
 from bot.domain.ports import Clock
-from bot.errors import PolicyRefused
+from bot.domain.redaction import Redactor
+from bot.errors import InvalidInput, PluginFailed, PolicyRefused
 from bot.plugins import tiers
 from bot.plugins.broker import Broker, HttpPort
 from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Zygote
 from bot.plugins.supervisor import Plugin, Supervisor
 from bot.plugins.tiers import Tier
+from bot.plugins.values import Values
 from bot.plugins.vault import Content, Vault, read_content
 from bot.plugins.worker import Spec
 
@@ -89,19 +91,24 @@ class Launcher:
     ) -> Supervisor:
         directory = self._state / package.id
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        schema = package.schema
+        try:
+            config = schema.checked(record.config)
+        except InvalidInput as error:
+            hint = f"mltb plugins config {package.id} --set NAME=VALUE"
+            raise PluginFailed(error.message, hint=hint) from None
+        values = Values(package.id, self._store, self._policy.values)
         broker = Broker(
-            package.id,
-            net=list(package.manifest.rights.net),
-            http=self._http,
-            store=self._store,
-            quota=self._policy.values,
+            package.id, net=list(package.manifest.rights.net), http=self._http, values=values
         )
         plugin = Plugin(
             package,
             content.digest,
-            self._spec(package, record, code, directory, tier),
+            self._spec(package, config, code, directory, tier),
             broker,
+            values,
             min(self._policy.timeout, package.manifest.limits.timeout or self._policy.timeout),
+            Redactor(schema.secrets(config)),
         )
         return Supervisor(plugin, self._zygote(tier, package.id, directory), self._clock)
 
@@ -111,7 +118,7 @@ class Launcher:
         self._zygotes.clear()
 
     def _spec(
-        self, package: Package, record: PluginRecord, code: Path, directory: Path, tier: Tier
+        self, package: Package, config: dict[str, Any], code: Path, directory: Path, tier: Tier
     ) -> Spec:
         limits, policy = package.manifest.limits, self._policy
         return Spec(
@@ -125,7 +132,7 @@ class Launcher:
             readable=[*tiers.readable(), str(code)],
             landlock=tier.landlock,
             imports=None if policy.imports is None else list(policy.imports),
-            config=record.config,
+            config=config,
             metadata=_metadata(package),
         )
 

@@ -70,7 +70,15 @@ def load_plugin(spec: Spec, host: Host) -> Loaded:
     plugin = kind(metadata, host)
     plugin.replace_config(spec.config)
     hooks = sorted(PAYLOADS.keys() & set(_methods(kind)))
-    return Loaded(plugin, {**msgspec.to_builtins(metadata), "type": metadata.type, "hooks": hooks})
+    return Loaded(
+        plugin,
+        {
+            **msgspec.to_builtins(metadata),
+            "type": metadata.type,
+            "hooks": hooks,
+            "state_version": kind.state_version,
+        },
+    )
 
 
 def _methods(kind: type) -> Iterable[str]:

@@ -10,12 +10,13 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from bot.errors import PluginFailed
 from bot.plugins.api import API_VERSION
+from bot.plugins.config_schema import ConfigSchema
 
 MANIFEST = "plugin.toml"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -47,7 +48,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """``plugin.toml``. ``api`` is a range of interface versions, ``entry`` a file beside it."""
+    """``plugin.toml``. ``api`` is a range of interface versions, ``entry`` a file beside it,
+    ``config`` the JSON Schema of the plugin's configuration."""
 
     id: str
     version: Annotated[str, msgspec.Meta(pattern=_VERSION)] = "0.0.0"
@@ -58,6 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     description: str = ""
     rights: Rights = Rights()
     limits: Limits = Limits()
+    config: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class Package:
     def id(self) -> str:
         """Its name."""
         return self.manifest.id
+
+    @property
+    def schema(self) -> ConfigSchema:
+        """What its configuration has to be."""
+        return ConfigSchema(self.manifest.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,7 @@ def _manifest(path: Path) -> Manifest:
     for host in manifest.rights.net:
         if not _HOST.fullmatch(host):
             raise PluginFailed(f"rights.net: {host!r} is no host:port")
+    ConfigSchema(manifest.config)
     return manifest
 
 

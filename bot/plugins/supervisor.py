@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from bot.errors import MltbError, PluginFailed
 from bot.plugins.hooks import ANSWERS
 from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Broker, Worker, Zygote
+from bot.plugins.values import Values
 from bot.plugins.worker import Spec
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds between a crash and the next start
@@ -38,13 +40,16 @@ class Counts:
 
 @dataclass(slots=True)
 class Plugin:
-    """A plugin as the host knows it. ``reason`` says why it does not run."""
+    """A plugin as the host knows it. ``reason`` says why it does not run; ``redact`` takes the
+    secrets of its configuration out of what it says."""
 
     package: Package
     digest: str
     spec: Spec
     broker: Broker
+    values: Values
     timeout: float
+    redact: Callable[[str], str]
     state: PluginState = PluginState.LOADING
     reason: str | None = None
     counts: Counts = field(default_factory=Counts)
@@ -90,23 +95,32 @@ class Supervisor:
         self._second = 0  # of the clock, in which so many lines were logged and left out
         self._logged = self._left_out = 0
 
-    async def start(self) -> None:
-        """Start it; afterwards it runs, or its state says why not."""
+    async def start(self, old: Supervisor | None = None) -> None:
+        """Start it; afterwards it runs, or its state says why not. Where it is to take the place of
+        ``old`` it has to be healthy."""
         try:
-            await self._start()
+            await self._start(old)
         except MltbError as error:
             self._move(PluginState.FAILED, error.message)
 
-    async def _start(self) -> None:
+    async def _start(self, old: Supervisor | None) -> None:
         plugin = self.plugin
         worker = Worker(plugin.spec, broker=plugin.broker, log=self._said, on_end=self._ended)
         await worker.start(self._zygote, plugin.timeout)
         try:
-            plugin.description = _description(worker.description)
+            described = _description(worker.description)
+            plugin.description = msgspec.structs.asdict(described)
+            is_migrated = await self._migrate(worker, described.state_version)
             if await worker.call("initialize", timeout=plugin.timeout) is False:
                 raise PluginFailed(f"plugin {plugin.id}: initialize said no")
+            if old is not None and await worker.call("health", timeout=plugin.timeout) is not True:
+                raise PluginFailed(f"plugin {plugin.id}: health said no")
             if not worker.alive:
                 raise PluginFailed(f"plugin {plugin.id}: it ended right after initialize")
+            if is_migrated:
+                await plugin.values.commit(described.state_version)
+                if old is not None:
+                    old.plugin.values.end()
         except MltbError:
             await worker.stop()
             raise
@@ -115,23 +129,52 @@ class Supervisor:
         if plugin.inactive:
             self._log.warning("not asked without rights.decide: %s", ", ".join(plugin.inactive))
 
-    async def take_over(self, old: Supervisor | None) -> None:
-        """Start it, and ask it whether it is healthy. Where it is not it ends: PluginFailed. What
-        ``old`` counted and said goes on."""
-        if old is not None:
-            self.plugin.counts, self.plugin.lines = old.plugin.counts, old.plugin.lines
-        await self.start()
-        try:
-            if self.plugin.state is not PluginState.RUNNING:
-                raise PluginFailed(f"plugin {self.plugin.id}: {self.plugin.reason}")
-            if await self.call("health") is not True:
-                raise PluginFailed(f"plugin {self.plugin.id}: health said no")
-        except PluginFailed as error:
+    async def _migrate(self, worker: Worker, version: int) -> bool:
+        """Have the plugin bring its values into the form that its code knows; whether their version
+        is to be stored. Until then nothing of it is."""
+        stored = await self.plugin.values.version()
+        if stored == version:
+            return False
+        if stored is not None and stored > version:
+            raise PluginFailed(
+                f"plugin {self.plugin.id}: its values are of version {stored}, and this code knows "
+                f"version {version}",
+                hint="install the newer version of it again",
+            )
+        self.plugin.values.stage()
+        if stored is not None:
+            await worker.call("migrate_state", stored, timeout=self.plugin.timeout)
+        return True
+
+    async def take_over(self, old: Supervisor) -> None:
+        """Start it, to take the place of ``old``: what that counted and said goes on. Where it is
+        not up and healthy it ends: PluginFailed."""
+        plugin = self.plugin
+        plugin.counts, plugin.lines = old.plugin.counts, old.plugin.lines
+        await self.start(old)
+        if plugin.state is not PluginState.RUNNING:
             await self.stop()
             raise PluginFailed(
-                f"the new version does not come up: {error.message}",
-                hint="the one before it goes on" if old is not None and old.pid else None,
-            ) from None
+                f"the new version does not come up: {plugin.reason}",
+                hint="the one before it goes on" if old.pid else None,
+            )
+
+    async def configure(self, config: dict[str, Any], redact: Callable[[str], str]) -> None:
+        """Give it another configuration. PluginFailed where it refuses: then it has the old one."""
+        plugin, old = self.plugin, self.plugin.spec.config
+        plugin.redact = redact
+        if plugin.state is PluginState.RUNNING:
+            try:
+                await self.call("replace_config", config)
+                await self.call("configured")
+            except PluginFailed as error:
+                with contextlib.suppress(PluginFailed):
+                    await self.call("replace_config", old)
+                raise PluginFailed(
+                    f"the configuration is refused: {error.message}",
+                    hint="the one before it holds",
+                ) from None
+        plugin.spec = msgspec.structs.replace(plugin.spec, config=config)
 
     async def idle(self) -> None:
         """Wait until no call is under way; each has its own time."""
@@ -174,8 +217,9 @@ class Supervisor:
             return await worker.call(
                 method, *args, timeout=timeout or plugin.timeout, fds=fds, **kwargs
             )
-        except PluginFailed:
+        except PluginFailed as error:
             plugin.counts.failures += 1
+            error.message = plugin.redact(error.message)
             raise
         finally:
             plugin.counts.seconds += self._clock.monotonic() - begun
@@ -208,6 +252,7 @@ class Supervisor:
         await self.start()
 
     def _said(self, line: str) -> None:
+        line = self.plugin.redact(line)
         self.plugin.lines.append(line)
         second = int(self._clock.monotonic())
         if second != self._second:
@@ -221,6 +266,8 @@ class Supervisor:
             self._left_out += 1
 
     def _move(self, state: PluginState, reason: str | None) -> None:
+        if reason is not None:
+            reason = self.plugin.redact(reason)
         self.plugin.state, self.plugin.reason = state, reason
         if reason is not None:
             self._log.warning("plugin %s is %s: %s", self.plugin.id, state, reason)
@@ -235,10 +282,11 @@ class _Description(msgspec.Struct, frozen=True):
     author: str = ""
     description: str = ""
     hooks: list[str] = []
+    state_version: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] = 1
 
 
-def _description(found: Any) -> dict[str, Any]:
+def _description(found: Any) -> _Description:
     try:
-        return msgspec.structs.asdict(msgspec.convert(found, _Description))
+        return msgspec.convert(found, _Description)
     except msgspec.ValidationError as error:
         raise PluginFailed(f"it describes itself wrongly: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.errors import Unavailable
 from bot.plugins.host import PluginHost
-from bot.plugins.known import PluginInfo
+from bot.plugins.known import PluginConfig, PluginInfo
 from bot.services.callers import Caller, Scope
 
 
@@ -52,8 +52,13 @@ class Plugins:
         caller.require(Scope.ADMIN)
         return await self._found.reload_plugin(name)
 
+    def configuration(self, caller: Caller, name: str) -> PluginConfig:
+        """The schema of its configuration, and what is set, with stars for secrets."""
+        caller.require(Scope.ADMIN)
+        return self._found.configuration(name)
+
     async def configure(self, caller: Caller, name: str, config: dict[str, Any]) -> PluginInfo:
-        """Store its configuration and hand it over."""
+        """Replace its configuration while it runs; stars stand for a secret that stays."""
         caller.require(Scope.ADMIN)
         return await self._found.configure_plugin(name, config)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -50,6 +50,46 @@ class Plugins:
                 f"plugin {plugin} would keep {wanted} bytes", hint=f"at most {quota} bytes"
             )
         await self._put(plugin_values, {"plugin": plugin, "key": key}, {"value": value})
+
+    async def save_values(
+        self, plugin: str, changes: Mapping[str, bytes | None], *, quota: int
+    ) -> None:
+        """Store (None: forget) them all in one transaction, or none; QuotaReached as above."""
+        mine = plugin_values.c.plugin == plugin
+        rows = await self._database.read(
+            sa.select(
+                plugin_values.c.key, sa.func.length(plugin_values.c.value).label("size")
+            ).where(mine)
+        )
+        held = {row["key"]: int(row["size"]) for row in rows}
+        sizes = held | {key: len(value) for key, value in changes.items() if value is not None}
+        wanted = sum(
+            size + len(key) for key, size in sizes.items() if changes.get(key, b"") is not None
+        )
+        if wanted > quota:
+            raise QuotaReached(
+                f"plugin {plugin} would keep {wanted} bytes", hint=f"at most {quota} bytes"
+            )
+        statements: list[sa.UpdateBase] = []
+        for key, value in changes.items():
+            this = sa.and_(mine, plugin_values.c.key == key)
+            if value is None:
+                statements.append(sa.delete(plugin_values).where(this))
+            elif key in held:
+                statements.append(sa.update(plugin_values).where(this).values(value=value))
+            else:
+                new = {"plugin": plugin, "key": key, "value": value}
+                statements.append(sa.insert(plugin_values).values(new))
+        await self._database.write(*statements)
+
+    async def keys(self, plugin: str) -> Sequence[str]:
+        """The keys of a plugin, in order."""
+        rows = await self._database.read(
+            sa.select(plugin_values.c.key)
+            .where(plugin_values.c.plugin == plugin)
+            .order_by(plugin_values.c.key)
+        )
+        return [row["key"] for row in rows]
 
     async def delete_value(self, plugin: str, key: str) -> None:
         """Forget one; nothing where there is none."""

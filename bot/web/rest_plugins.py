@@ -58,7 +58,7 @@ async def reload(body: schemas.PluginIn, caller: Admin, services: All) -> Respon
 
 @router.post("/config", response_model=schemas.PluginOut, tags=["plugins"])
 async def configure(body: schemas.ConfigIn, caller: Admin, services: All) -> Response:
-    """Replace the configuration of a plugin."""
+    """Replace the configuration of a plugin while it runs; stars stand for a secret that stays."""
     return _plugin(await services.plugins.configure(caller, body.plugin_name, body.config))
 
 
@@ -66,6 +66,13 @@ async def configure(body: schemas.ConfigIn, caller: Admin, services: All) -> Res
 async def info(name: PluginName, caller: Viewer, services: All) -> Response:
     """One plugin."""
     return _plugin(services.plugins.info(caller, name))
+
+
+@router.get("/{name}/config", response_model=schemas.ConfigOut, tags=["plugins"])
+async def configuration(name: PluginName, caller: Admin, services: All) -> Response:
+    """The schema of a plugin's configuration, and what is set, with stars for secrets."""
+    found = services.plugins.configuration(caller, name)
+    return reply({"status": "ok", **msgspec.structs.asdict(found)})
 
 
 @router.get("/{name}/logs", response_model=schemas.PluginLinesOut, tags=["plugins"])

@@ -66,6 +66,17 @@ class PluginResultOut(BaseModel):
     result: Any
 
 
+class ConfigOut(BaseModel):
+    """The configuration of a plugin."""
+
+    status: Literal["ok"]
+    id: str
+    json_schema: dict[str, Any] = Field(
+        alias="schema", description="JSON Schema, draft 2020-12; empty where the plugin has none."
+    )
+    config: dict[str, Any] = Field(description="With defaults, and stars for secrets.")
+
+
 class PluginIn(BaseModel):
     """Which plugin."""
 
