@@ -15,6 +15,9 @@ class PluginThresholds(NestedModel):
     """How much of the machine the plugins may have."""
 
     max_concurrent: int = Field(10, ge=1, le=1000, description="Calls of plugins at the same time.")
+    cpu_share: int = Field(
+        100, ge=1, le=10_000, description="Per cent of one core that one plugin may use over time."
+    )
     disk_quota: int = Field(64, ge=1, description="MB that one plugin may keep in its directory.")
     state_quota: int = Field(
         1024, ge=1, description="KB of values that one plugin may keep in the store."

@@ -186,24 +186,6 @@ def test_operations_of_graphql_are_counted_by_type_and_outcome() -> None:
     assert it.value("mltb_graphql_duration_seconds_sum", type="query") == 0.75
 
 
-def test_plugins_have_labels_up_to_a_number() -> None:
-    it = Counted()
-    it.say(events.PluginCalled(0.0, "scanner", "on_done", "ok", 0.5))
-    assert it.value("mltb_plugin_kills_total", plugin="scanner") == 0
-    it.say(
-        events.PluginCalled(0.0, "scanner", "on_done", "timeout", 1.5),
-        events.PluginKilled(0.0, "scanner", "memory"),
-        events.PluginCrashed(0.0, "scanner", "ValueError"),
-    )
-    assert it.value("mltb_plugin_calls_total", plugin="scanner", outcome="timeout") == 1
-    assert it.value("mltb_plugin_call_seconds_total", plugin="scanner") == 2
-    assert it.value("mltb_plugin_kills_total", plugin="scanner") == 1
-    assert it.value("mltb_plugin_crashes_total", plugin="scanner") == 1
-    it.say(*(events.PluginKilled(0.0, f"p{number}", "") for number in range(150)))
-    assert it.value("mltb_plugin_kills_total", plugin="other") == 51
-    assert it.value("mltb_plugin_kills_total", plugin="p98") == 1
-
-
 def test_alerts_and_backups_are_counted() -> None:
     it = Counted()
     assert it.value("mltb_alerts_total", severity="critical") == 0

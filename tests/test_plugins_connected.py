@@ -254,7 +254,7 @@ async def test_an_archive_can_be_read_in_every_tier_and_not_be_changed(
         code=str(code / "reader.py"),
         directory=str(own),
         memory=128 * MIB,
-        file_size=MIB,
+        disk=MIB,
         open_files=64,
         readable=[*tiers.readable(), str(code)],
         landlock=tier.landlock,

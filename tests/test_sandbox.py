@@ -77,13 +77,13 @@ class Den:
             code=str(self.code / "hostile.py"),
             directory=str(self.state / "hostile"),
             memory=128 * MIB,
-            file_size=4 * MIB,
+            disk=4 * MIB,
             open_files=64,
             readable=[*tiers.readable(), str(self.code)],
             landlock=tier.landlock,
         )
 
-    async def _broker(self, method: str, arguments: dict[str, Any]) -> Any:
+    async def broker(self, method: str, arguments: dict[str, Any]) -> Any:
         self.asked.append(method)
         if method == "slow":
             await asyncio.sleep(3600)
@@ -93,7 +93,7 @@ class Den:
 
     async def worker(self) -> Worker:
         worker = Worker(
-            self.spec, broker=self._broker, log=self.lines.append, on_end=self.ended.append
+            self.spec, broker=self.broker, log=self.lines.append, on_end=self.ended.append
         )
         await worker.start(self.zygote, 30)
         return worker

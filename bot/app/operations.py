@@ -36,7 +36,7 @@ async def opened_operations(
     async with AsyncExitStack() as stack:
         logs = stack.enter_context(opened_logs(base))
         recovery = await stack.enter_async_context(opened_recovery(base, tasks, restores=restores))
-        numbers = await stack.enter_async_context(opened_numbers(base, transfers))
+        numbers = await stack.enter_async_context(opened_numbers(base, transfers, host))
         history = await stack.enter_async_context(opened_history(base, numbers.readings))
         alerts = await stack.enter_async_context(opened_alerts(base, numbers.readings))
         backups = await stack.enter_async_context(opened_backups(base, backup_takers(host)))

@@ -20,6 +20,7 @@ from bot.operations.profiler import OperationProfiler
 from bot.operations.readings import Readings
 from bot.operations.tally import Tally
 from bot.operations.traffic import Traffic
+from bot.plugins.host import PluginHost
 from bot.store.census import census
 
 
@@ -33,7 +34,9 @@ class Numbers:
 
 
 @asynccontextmanager
-async def opened_numbers(base: Base, transfers: Transfers) -> AsyncIterator[Numbers]:
+async def opened_numbers(
+    base: Base, transfers: Transfers, host: PluginHost | None = None
+) -> AsyncIterator[Numbers]:
     """Readings and metrics that follow what happens until the end."""
     async with AsyncExitStack() as stack:
 
@@ -65,6 +68,7 @@ async def opened_numbers(base: Base, transfers: Transfers) -> AsyncIterator[Numb
             traffic=traffic,
             cache=base.cache.stats,
             profiler=profiler,
+            plugins=tuple if host is None else host.list_plugins,
         )
         page = Page(registry, counted, pull)
         if base.settings.enable_advanced_metrics:

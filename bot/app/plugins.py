@@ -48,9 +48,17 @@ def build_plugins(base: Base) -> PluginParts | None:
     home = settings.data_dir / "plugins"
     host = PluginHost(
         settings.plugins_dir,
-        Launcher(home, policy=policy, store=store, http=curl, clock=base.clock),
+        Launcher(
+            home,
+            policy=policy,
+            store=store,
+            http=curl,
+            clock=base.clock,
+            publish=base.hub.publish,
+        ),
         store,
         calls=policy.calls,
+        cpu_share=settings.plugin_thresholds.cpu_share / 100,
         auto_load=settings.auto_load_plugins,
         watch=settings.plugin_hot_reload,
         clock=base.clock,

@@ -199,15 +199,6 @@ class OperationExecuted(Event, frozen=True, tag="operation.executed"):
     seconds: float
 
 
-class PluginCalled(Event, frozen=True, tag="plugin.called"):
-    """A plugin was asked for something; ``outcome`` is ``ok``, ``error`` or ``timeout``."""
-
-    plugin: str
-    hook: str
-    outcome: str
-    seconds: float
-
-
 class PluginKilled(Event, frozen=True, tag="plugin.killed"):
     """The process of a plugin was ended by force, for ``reason``."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -28,9 +27,6 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _OPERATIONS = ("query", "mutation", "subscription")
 _OPERATION_OUTCOMES = ("ok", "error", "refused")
-_PLUGIN_OUTCOMES = ("ok", "error", "timeout")
-#: How many plugins have a label of their own; those that come later are ``other``.
-_MAX_PLUGINS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,6 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, workers: Workers) -> None:
         self._registry = registry
         self._workers = workers
-        self._plugins: set[str] = set()
         self._finished = self._family(
             declared.TASKS_FINISHED, sorted(FINAL), (*workers.engines, UNPLANNED)
         )
@@ -80,10 +75,6 @@ class Metrics:
         self._retries = self._family(declared.STAGE_RETRIES, _STAGES)
         self._operations = self._family(declared.OPERATIONS, _OPERATIONS, _OPERATION_OUTCOMES)
         self._operation_seconds = self._family(declared.OPERATION_SECONDS, _OPERATIONS)
-        self._plugin_calls = self._family(declared.PLUGIN_CALLS)
-        self._plugin_seconds = self._family(declared.PLUGIN_SECONDS)
-        self._plugin_kills = self._family(declared.PLUGIN_KILLS)
-        self._plugin_crashes = self._family(declared.PLUGIN_CRASHES)
         self._alerts = self._family(declared.ALERTS, _SEVERITIES)
         self._backups = self._family(declared.BACKUPS, ("ok", "failed"))
         self._backup_seconds = self._make(declared.BACKUP_SECONDS)
@@ -96,9 +87,6 @@ class Metrics:
             events.StageFinished: self._stage_finished,
             events.StageFailed: self._stage_failed,
             events.OperationExecuted: self._operated,
-            events.PluginCalled: self._called,
-            events.PluginKilled: partial(self._ended, self._plugin_kills),
-            events.PluginCrashed: partial(self._ended, self._plugin_crashes),
             events.AlertRaised: self._alerted,
             events.BackupMade: self._backed_up,
             events.BackupFailed: lambda _: self._backups["failed"].inc(),
@@ -161,14 +149,6 @@ class Metrics:
         self._operations[operation, _known(event.outcome, _OPERATION_OUTCOMES)].inc()
         self._operation_seconds[operation].observe(event.seconds)
 
-    def _called(self, event: events.PluginCalled) -> None:
-        plugin = self._plugin(event.plugin)
-        self._plugin_calls[plugin, _known(event.outcome, _PLUGIN_OUTCOMES)].inc()
-        self._plugin_seconds[plugin].inc(max(0.0, event.seconds))
-
-    def _ended(self, metric: _Family, event: events.PluginKilled | events.PluginCrashed) -> None:
-        metric[self._plugin(event.plugin)].inc()
-
     def _alerted(self, event: events.AlertRaised) -> None:
         self._alerts[_known(event.severity, _SEVERITIES)].inc()
 
@@ -179,19 +159,6 @@ class Metrics:
 
     def _engine(self, name: str) -> str:
         return _known(name, self._workers.engines)
-
-    def _plugin(self, name: str) -> str:
-        """The label of a plugin; what it can count is there from its first mention on."""
-        if name in self._plugins:
-            return name
-        if len(self._plugins) >= _MAX_PLUGINS:
-            return OTHER
-        self._plugins.add(name)
-        for outcome in _PLUGIN_OUTCOMES:
-            self._plugin_calls.expect(name, outcome)
-        for metric in (self._plugin_seconds, self._plugin_kills, self._plugin_crashes):
-            metric.expect(name)
-        return name
 
 
 def _known(value: str, allowed: Iterable[str]) -> str:

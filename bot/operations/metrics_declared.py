@@ -104,6 +104,24 @@ PLUGIN_CRASHES = Declared(
 PLUGIN_VALUE = Declared(
     "mltb_plugin_value", "gauge", "What the monitor plugins say.", ("plugin", "name")
 )
+PLUGIN_STATE = Declared(
+    "mltb_plugin_state", "gauge", "1 for the state that a plugin is in.", ("plugin", "state")
+)
+PLUGIN_MEMORY = Declared(
+    "mltb_plugin_memory_bytes", "gauge", "Memory of the process of a plugin.", ("plugin",)
+)
+PLUGIN_CPU = Declared(
+    "mltb_plugin_cpu_seconds_total",
+    "counter",
+    "CPU time of the processes of a plugin.",
+    ("plugin",),
+)
+PLUGIN_DISK = Declared(
+    "mltb_plugin_disk_bytes", "gauge", "Space that the directory of a plugin takes.", ("plugin",)
+)
+PLUGINS_CONFINED = Declared(
+    "mltb_plugins_confined", "gauge", "Plugins that run, by what confines them.", ("tier",)
+)
 ALERTS = Declared("mltb_alerts_total", "counter", "Alerts that began to fire.", ("severity",))
 BACKUPS = Declared("mltb_backups_total", "counter", "Backups by what came of them.", ("outcome",))
 BACKUP_SECONDS = Declared(

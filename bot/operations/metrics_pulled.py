@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from bot.cache import CacheStats
+from bot.domain.plugins import PluginState
 from bot.domain.ports import Clock
 from bot.domain.task import TaskState
 from bot.operations import metrics_declared as declared
@@ -21,6 +22,7 @@ from bot.operations.metrics_declared import OTHER, UNPLANNED, Declared
 from bot.operations.profiler import OperationProfiler
 from bot.operations.readings import Readings
 from bot.operations.traffic import Traffic
+from bot.plugins.known import PluginInfo
 
 #: Counts the stored tasks by state and engine.
 Census = Callable[[], Awaitable[Mapping[tuple[TaskState, str | None], int]]]
@@ -28,6 +30,17 @@ Census = Callable[[], Awaitable[Mapping[tuple[TaskState, str | None], int]]]
 _GOOD_FOR = 20.0
 #: What the store does with its database, as the profiler names it behind ``store.``.
 _CALLS = ("save", "insert", "write", "read")
+
+
+#: What is told of each plugin, and how it is found.
+_PLUGIN_NUMBERS: tuple[tuple[Declared, Callable[[PluginInfo], float | None]], ...] = (
+    (declared.PLUGIN_SECONDS, lambda each: each.seconds),
+    (declared.PLUGIN_CRASHES, lambda each: each.crashes),
+    (declared.PLUGIN_KILLS, lambda each: each.kills),
+    (declared.PLUGIN_MEMORY, lambda each: each.memory),
+    (declared.PLUGIN_CPU, lambda each: each.cpu_seconds),
+    (declared.PLUGIN_DISK, lambda each: each.disk),
+)
 
 
 class TaskCensus:
@@ -73,7 +86,9 @@ class Pull:
         traffic: Traffic,
         cache: Callable[[], CacheStats],
         profiler: OperationProfiler | None,
+        plugins: Callable[[], Sequence[PluginInfo]],
     ) -> None:
+        self._plugins_now = plugins
         self._clock = clock
         self._known = readings
         self._moved = traffic
@@ -91,6 +106,7 @@ class Pull:
         yield from self._cache()
         yield from self._readings()
         yield from self._exports()
+        yield from self._plugins()
         if self._profiler is not None:
             yield from self._database(self._profiler)
 
@@ -124,6 +140,30 @@ class Pull:
         for name, value in readings.guests().items():
             family.add_metric(name.split(":")[1:], value)
         yield family
+
+    def _plugins(self) -> Iterator[Metric]:
+        found = self._plugins_now()
+        for what, number in _PLUGIN_NUMBERS:
+            family = _family(what)
+            for each in found:
+                if (value := number(each)) is not None:
+                    family.add_metric((each.id,), value)
+            yield family
+        calls, states = _family(declared.PLUGIN_CALLS), _family(declared.PLUGIN_STATE)
+        for each in found:
+            for outcome, count in (
+                ("ok", each.calls - each.failures - each.timeouts),
+                ("error", each.failures),
+                ("timeout", each.timeouts),
+            ):
+                calls.add_metric((each.id, outcome), count)
+            for state in PluginState:
+                states.add_metric((each.id, str(state)), state is each.state)
+        confined = _family(declared.PLUGINS_CONFINED)
+        running = (each.tier for each in found if each.state is PluginState.RUNNING)
+        for tier, count in Counter(running).items():
+            confined.add_metric((str(tier),), count)
+        yield from (calls, states, confined)
 
     def _database(self, profiler: OperationProfiler) -> Iterator[Metric]:
         counts, seconds = dict.fromkeys(_CALLS, 0), dict.fromkeys(_CALLS, 0.0)

@@ -51,7 +51,11 @@ def hide() -> None:
 
 
 def confine(walls: Walls) -> None:
-    """All of it. OSError where the kernel refuses any of it."""
+    """All of it. OSError where the kernel refuses any of it.
+
+    Landlock keeps other plugins from looking into this process, so the host may: it counts what is
+    open here. Without it nobody may (``hide``).
+    """
     _limit(walls)
     _drop_capabilities()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -60,6 +64,7 @@ def confine(walls: Walls) -> None:
             [(path, landlock.READ) for path in walls.readable]
             + [(path, landlock.OWN) for path in walls.writable]
         )
+        _prctl(_PR_SET_DUMPABLE, 1)
     seccomp.install()
 
 

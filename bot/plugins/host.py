@@ -17,6 +17,7 @@ from bot.errors import Conflict, MltbError, NotFound, PluginFailed, PolicyRefuse
 from bot.plugins.dispatch import Dispatcher
 from bot.plugins.known import Known, PluginConfig, PluginInfo
 from bot.plugins.launcher import Launcher
+from bot.plugins.limits import Limiter
 from bot.plugins.manifest import Broken, Package, discover
 from bot.plugins.supervisor import Supervisor
 from bot.plugins.vault import fingerprint
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 
 class PluginHost:
     """``directory`` is the operator's (PLUGINS_DIR); ``calls`` may run at the same time, over all
-    plugins; ``watch``: what changes in the directory is loaded by itself."""
+    plugins; ``watch``: what changes in the directory is loaded by itself; ``cpu_share`` is what
+    each may use of one core."""
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class PluginHost:
         store: PluginStore,
         *,
         calls: int,
+        cpu_share: float,
         auto_load: bool,
         watch: bool,
         clock: Clock,
@@ -53,6 +56,7 @@ class PluginHost:
         self._watching: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self.hooks = Dispatcher(self.supervisors)
+        self._limiter = Limiter(self.supervisors, clock, share=cpu_share)
 
     # Life
 
@@ -62,6 +66,7 @@ class PluginHost:
         self._starting = loop.create_task(self._start())
         if self._watch is not None:
             self._watching = loop.create_task(self._follow(self._watch))
+        self._limiter.start()
 
     async def started(self) -> None:
         """Wait until every plugin that ``start`` found has had its turn."""
@@ -84,6 +89,7 @@ class PluginHost:
 
     async def shutdown(self) -> None:
         """End every plugin."""
+        await self._limiter.stop()
         tasks = [each for each in (self._watching, self._starting, *self._retiring) if each]
         for task in tasks:
             task.cancel()

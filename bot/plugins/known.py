@@ -10,15 +10,16 @@ import msgspec
 from bot.domain.plugins import PluginRecord, PluginState
 from bot.plugins.config_schema import ConfigSchema
 from bot.plugins.manifest import Broken, Package
-from bot.plugins.supervisor import Supervisor
+from bot.plugins.supervisor import Counts, Supervisor
 from bot.plugins.tiers import Tier
+from bot.plugins.usage import Usage
 
 
 class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     """A plugin, as the doors show it. ``inactive_hooks`` are those that ask, where it may not
     decide; ``rights`` are those that it asks for, ``granted`` those that it was given; ``tier`` is
     what confines it while it runs; ``reload_error`` is why a newer version does not run in its
-    place."""
+    place. ``memory`` and ``disk`` are bytes, and None where nobody has looked yet."""
 
     id: str
     state: PluginState
@@ -37,8 +38,14 @@ class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     pid: int | None
     calls: int
     failures: int
+    timeouts: int
     crashes: int
+    kills: int
     seconds: float
+    memory: int | None
+    cpu_seconds: float
+    disk: int | None
+    open_files: int | None
 
 
 class PluginConfig(msgspec.Struct, frozen=True):
@@ -93,6 +100,8 @@ class Known:
         """What the doors show; ``tier`` is that of this machine."""
         supervisor = self.supervisor
         plugin = None if supervisor is None else supervisor.plugin
+        counts = Counts() if plugin is None else plugin.counts
+        usage = Usage() if plugin is None else plugin.usage
         described = {} if plugin is None else plugin.description
         manifest = self.found.manifest if isinstance(self.found, Package) else None
         return PluginInfo(
@@ -111,8 +120,14 @@ class Known:
             tier=str(tier) if plugin is not None and tier is not None else None,
             digest=None if plugin is None else plugin.digest,
             pid=None if supervisor is None else supervisor.pid,
-            calls=plugin.counts.calls if plugin else 0,
-            failures=plugin.counts.failures if plugin else 0,
-            crashes=plugin.counts.crashes if plugin else 0,
-            seconds=plugin.counts.seconds if plugin else 0.0,
+            calls=counts.calls,
+            failures=counts.failures,
+            timeouts=counts.timeouts,
+            crashes=counts.crashes,
+            kills=counts.kills,
+            seconds=counts.seconds,
+            memory=usage.memory,
+            cpu_seconds=counts.cpu,
+            disk=usage.disk,
+            open_files=usage.open_files,
         )

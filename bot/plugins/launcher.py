@@ -6,21 +6,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from bot.domain.events import Event
 from bot.domain.plugins import PluginRecord, PluginStore
 from bot.domain.ports import Clock
 from bot.domain.redaction import Redactor
 from bot.errors import InvalidInput, PluginFailed, PolicyRefused
 from bot.plugins import tiers
 from bot.plugins.broker import Broker, HttpPort
+from bot.plugins.limits import check_room
 from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Zygote
-from bot.plugins.supervisor import Plugin, Supervisor
+from bot.plugins.supervisor import Counts, Plugin, Supervisor
 from bot.plugins.tiers import Tier
 from bot.plugins.values import Values
 from bot.plugins.vault import Content, Vault, read_content
@@ -51,13 +53,22 @@ class Launcher:
     """``home`` is ours, under DATA_DIR: the copies of the code, and a directory for each plugin."""
 
     def __init__(
-        self, home: Path, *, policy: Policy, store: PluginStore, http: HttpPort, clock: Clock
+        self,
+        home: Path,
+        *,
+        policy: Policy,
+        store: PluginStore,
+        http: HttpPort,
+        clock: Clock,
+        publish: Callable[[Event], None],
     ) -> None:
         self._state = home / "state"
         self._policy = policy
         self._store = store
         self._http = http
         self._clock = clock
+        self._publish = publish
+        self._counts: dict[str, Counts] = {}
         self._vault = Vault(home / "code")
         self._zygotes: dict[str, Zygote] = {}
         self._made: WeakSet[Supervisor] = WeakSet()
@@ -66,10 +77,12 @@ class Launcher:
 
     async def prepare(self, package: Package, record: PluginRecord) -> Supervisor:
         """Everything but the start. PolicyRefused where a right was not granted, Unavailable
-        where this machine has no walls, PluginFailed where its files are none of a plugin."""
+        where this machine has no walls, PluginFailed where its files are none of a plugin or its
+        directory holds too much."""
         if self.tier is None:
             self.tier = await asyncio.to_thread(tiers.of_this_machine)
         _check_rights(package, record)
+        await asyncio.to_thread(self._make_room, self._state / package.id)
         content = await asyncio.to_thread(read_content, package)
         async with self._keeping:
             code = await asyncio.to_thread(self._vault.keep, content)
@@ -90,7 +103,6 @@ class Launcher:
         self, package: Package, record: PluginRecord, content: Content, code: Path, tier: Tier
     ) -> Supervisor:
         directory = self._state / package.id
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         schema = package.schema
         try:
             config = schema.checked(record.config)
@@ -109,8 +121,14 @@ class Launcher:
             values,
             min(self._policy.timeout, package.manifest.limits.timeout or self._policy.timeout),
             Redactor(schema.secrets(config)),
+            counts=self._counts.setdefault(package.id, Counts()),
         )
-        return Supervisor(plugin, self._zygote(tier, package.id, directory), self._clock)
+        zygote = self._zygote(tier, package.id, directory)
+        return Supervisor(plugin, zygote, self._clock, self._publish)
+
+    def _make_room(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_room(directory, self._policy.disk)
 
     async def close(self) -> None:
         """End the processes that plugins are forked from."""
@@ -127,7 +145,7 @@ class Launcher:
             code=str(code / package.entry.name),
             directory=str(directory),
             memory=min(policy.memory, (limits.memory or policy.memory) * _MB),
-            file_size=policy.disk,
+            disk=policy.disk,
             open_files=_OPEN_FILES,
             readable=[*tiers.readable(), str(code)],
             landlock=tier.landlock,

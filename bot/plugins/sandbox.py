@@ -64,8 +64,8 @@ class Zygote:
         ``ended`` is called once, with the exit status (negative: the signal).
         """
         async with self._lock:
-            if self._process is None or self._process.returncode is not None:
-                await self._start()
+            if self._control is None:
+                await self._begin()
         control = self._control
         if control is None:
             raise Unavailable("the process that plugins are started from is gone")
@@ -90,7 +90,11 @@ class Zygote:
         if process is not None:
             await children.stop(process, _GRACE)
 
-    async def _start(self) -> None:
+    async def _begin(self) -> None:
+        """Start it; one that hung up is ended before."""
+        process, self._process = self._process, None
+        if process is not None:
+            await children.stop(process, _GRACE)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [sys.executable, "-P", "-m", "bot.plugins.zygote", *_PRELOADED]
         if self.tier.wrapped:
@@ -174,6 +178,8 @@ class Worker:
         self._errors: socket.socket | None = None
         self._line = ""
         self._why: str | None = None
+        #: Whether it was this side that ended it.
+        self.is_killed = False
         self._gone = asyncio.Event()
 
     async def start(self, zygote: Zygote, timeout: float) -> None:
@@ -191,7 +197,7 @@ class Worker:
                     self.spec, theirs.fileno(), their_errors.fileno(), self._ended
                 )
             self.description = await self.call("load", timeout=timeout)
-        except (MltbError, asyncio.CancelledError):
+        except (MltbError, OSError, asyncio.CancelledError):
             await self.stop()
             raise
 
@@ -199,6 +205,11 @@ class Worker:
     def alive(self) -> bool:
         """Whether it can be called."""
         return self._why is None and self._channel is not None
+
+    @property
+    def end(self) -> str | None:
+        """How it ended; None while it is there."""
+        return self._why if self._gone.is_set() else None
 
     @property
     def pid(self) -> int | None:
@@ -244,7 +255,7 @@ class Worker:
     def kill(self, why: str) -> None:
         """End it at once; what waits for it fails with that reason."""
         if self._why is None:
-            self._why = why
+            self._why, self.is_killed = why, True
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
@@ -256,6 +267,8 @@ class Worker:
     async def stop(self, grace: float = 0.0) -> None:
         """End it. Where ``grace`` (seconds) is given, calls under way may end, and then
         ``shutdown`` is called, each within that time. Waits until it is gone."""
+        if grace:
+            self.signal(signal.SIGCONT)  # whoever stopped it
         if grace and self.alive and self._waiting:
             await asyncio.wait(list(self._waiting.values()), timeout=grace)
         if grace and self.alive:
@@ -333,7 +346,7 @@ class Worker:
     def _hung_up(self, reason: str) -> None:
         """The connection ended; how the process did is known in a moment, and is told then."""
         if self._why is None and reason != HUNG_UP:
-            self._why = reason
+            self._why, self.is_killed = reason, True
         self.signal(signal.SIGKILL)
 
     def _ended(self, status: int) -> None:

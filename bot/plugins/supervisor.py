@@ -12,12 +12,14 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bot.domain.events import Event, PluginCrashed, PluginKilled
 from bot.domain.plugins import PluginState
 from bot.domain.ports import Clock
-from bot.errors import MltbError, PluginFailed
+from bot.errors import MltbError, PluginFailed, Unavailable
 from bot.plugins.hooks import ANSWERS
 from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Broker, Worker, Zygote
+from bot.plugins.usage import Usage
 from bot.plugins.values import Values
 from bot.plugins.worker import Spec
 
@@ -30,12 +32,20 @@ _LINES_A_SECOND = 100  # of its output that reach the log; what is over is count
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the calls of a plugin since the service started."""
+    """What became of a plugin and of its calls since the service started."""
 
-    calls: int = 0
+    ok: int = 0
     failures: int = 0
-    crashes: int = 0
+    timeouts: int = 0
+    crashes: int = 0  # of its process, by itself
+    kills: int = 0  # of its process, by force
     seconds: float = 0.0
+    cpu: float = 0.0  # seconds
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return self.ok + self.failures + self.timeouts
 
 
 @dataclass(slots=True)
@@ -53,6 +63,7 @@ class Plugin:
     state: PluginState = PluginState.LOADING
     reason: str | None = None
     counts: Counts = field(default_factory=Counts)
+    usage: Usage = field(default_factory=Usage)
     description: dict[str, Any] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
 
@@ -83,12 +94,16 @@ class Plugin:
 class Supervisor:
     """Runs one plugin."""
 
-    def __init__(self, plugin: Plugin, zygote: Zygote, clock: Clock) -> None:
+    def __init__(
+        self, plugin: Plugin, zygote: Zygote, clock: Clock, publish: Callable[[Event], None]
+    ) -> None:
         self.plugin = plugin
         self._zygote = zygote
         self._clock = clock
+        self._publish = publish
         self._log = logging.getLogger(f"plugins.{plugin.id}")
         self._worker: Worker | None = None
+        self._coming: Worker | None = None  # started, and not running yet
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self._restart: asyncio.Task[None] | None = None
         self._is_stopped = False
@@ -100,14 +115,17 @@ class Supervisor:
         ``old`` it has to be healthy."""
         try:
             await self._start(old)
-        except MltbError as error:
-            self._move(PluginState.FAILED, error.message)
+        except Unavailable as error:  # the process that it comes from is gone: not its own fault
+            self._again(error.message)
+        except (MltbError, OSError) as error:
+            self._move(PluginState.FAILED, str(error))
 
     async def _start(self, old: Supervisor | None) -> None:
         plugin = self.plugin
         worker = Worker(plugin.spec, broker=plugin.broker, log=self._said, on_end=self._ended)
-        await worker.start(self._zygote, plugin.timeout)
+        self._coming = worker
         try:
+            await worker.start(self._zygote, plugin.timeout)
             described = _description(worker.description)
             plugin.description = msgspec.structs.asdict(described)
             is_migrated = await self._migrate(worker, described.state_version)
@@ -115,19 +133,21 @@ class Supervisor:
                 raise PluginFailed(f"plugin {plugin.id}: initialize said no")
             if old is not None and await worker.call("health", timeout=plugin.timeout) is not True:
                 raise PluginFailed(f"plugin {plugin.id}: health said no")
-            if not worker.alive:
-                raise PluginFailed(f"plugin {plugin.id}: it ended right after initialize")
-            if is_migrated:
+            if is_migrated and worker.alive:
                 await plugin.values.commit(described.state_version)
                 if old is not None:
                     old.plugin.values.end()
-        except MltbError:
+        except (MltbError, asyncio.CancelledError):
             await worker.stop()
             raise
+        finally:
+            self._coming = None
         self._worker = worker
         self._move(PluginState.RUNNING, None)
         if plugin.inactive:
             self._log.warning("not asked without rights.decide: %s", ", ".join(plugin.inactive))
+        if worker.end is not None:  # while it answered
+            self._ended(worker.end)
 
     async def _migrate(self, worker: Worker, version: int) -> bool:
         """Have the plugin bring its values into the form that its code knows; whether their version
@@ -212,17 +232,33 @@ class Supervisor:
                 hint=plugin.reason or "try again in a moment",
             )
         begun = self._clock.monotonic()
-        plugin.counts.calls += 1
+        counts, timeout = plugin.counts, timeout or plugin.timeout
         try:
-            return await worker.call(
-                method, *args, timeout=timeout or plugin.timeout, fds=fds, **kwargs
-            )
+            result = await worker.call(method, *args, timeout=timeout, fds=fds, **kwargs)
         except PluginFailed as error:
-            plugin.counts.failures += 1
+            if self._clock.monotonic() - begun >= timeout:
+                counts.timeouts += 1
+            else:
+                counts.failures += 1
             error.message = plugin.redact(error.message)
             raise
         finally:
-            plugin.counts.seconds += self._clock.monotonic() - begun
+            counts.seconds += self._clock.monotonic() - begun
+        counts.ok += 1
+        return result
+
+    def give_up(self, reason: str) -> None:
+        """End it for that reason, until somebody starts it again."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._move(PluginState.FAILED, reason)
+            worker.kill(reason)
+            self._tell(worker, reason)
+
+    @property
+    def worker(self) -> Worker | None:
+        """Its process, while there is one."""
+        return self._worker or self._coming
 
     @property
     def pid(self) -> int | None:
@@ -234,8 +270,22 @@ class Supervisor:
         worker, self._worker = self._worker, None
         if worker is None:
             return  # it is being stopped, or did not start
+        self._tell(worker, why)
+        self._again(why)
+
+    def _tell(self, worker: Worker, why: str) -> None:
+        """Count the end of a process that nobody wanted, and say so."""
+        plugin, at = self.plugin, self._clock.now()
+        if worker.is_killed:
+            plugin.counts.kills += 1
+            self._publish(PluginKilled(at, plugin.id, why))
+        else:
+            plugin.counts.crashes += 1
+            self._publish(PluginCrashed(at, plugin.id, why))
+
+    def _again(self, why: str) -> None:
+        """Start it anew in a while, unless that was in vain too often."""
         now = self._clock.monotonic()
-        self.plugin.counts.crashes += 1
         self._crashes.append(now)
         if len(self._crashes) == _CRASHES and now - self._crashes[0] < _WINDOW:
             self._move(
@@ -249,7 +299,10 @@ class Supervisor:
 
     async def _later(self, wait: float) -> None:
         await self._clock.sleep(wait)
-        await self.start()
+        try:
+            await self._start(None)
+        except (MltbError, OSError) as error:
+            self._again(str(error))
 
     def _said(self, line: str) -> None:
         line = self.plugin.redact(line)

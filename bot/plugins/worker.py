@@ -38,7 +38,7 @@ class Spec(msgspec.Struct, frozen=True):
     code: str
     directory: str
     memory: int
-    file_size: int
+    disk: int
     open_files: int
     readable: list[str]
     landlock: bool
@@ -67,7 +67,7 @@ def run(spec: Spec, channel: socket.socket, parent: int) -> None:
     confine.confine(
         confine.Walls(
             memory=spec.memory,
-            file_size=spec.file_size,
+            file_size=spec.disk,
             open_files=spec.open_files,
             readable=spec.readable,
             writable=[spec.directory],

@@ -33,8 +33,14 @@ class PluginFields(BaseModel):
     pid: int | None
     calls: int
     failures: int
-    crashes: int
+    timeouts: int
+    crashes: int = Field(description="How often its process ended by itself.")
+    kills: int = Field(description="How often its process was ended by force.")
     seconds: float = Field(description="Spent in its calls, all together.")
+    memory: int | None = Field(description="Bytes that its process holds.")
+    cpu_seconds: float = Field(description="CPU time of its processes, all together.")
+    disk: int | None = Field(description="Bytes that its directory takes.")
+    open_files: int | None
 
 
 class PluginOut(PluginFields):
