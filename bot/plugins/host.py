@@ -246,7 +246,7 @@ class PluginHost:
             known = self._get(name)
             rights = known.record.rights
             if grant and isinstance(known.found, Package):
-                rights = known.found.manifest.rights.words()
+                rights = known.asks(known.record.config)
             known.record = msgspec.structs.replace(known.record, enabled=True, rights=rights)
             await self._store.save_record(known.record)
             if known.supervisor is None:
@@ -297,18 +297,20 @@ class PluginHost:
 
     async def configure_plugin(self, name: str, config: dict[str, Any]) -> PluginInfo:
         """Hand it over, and store it. InvalidInput where it does not fit the schema, PluginFailed
-        where the plugin refuses it: then the one of before holds."""
+        where the plugin refuses it: then the one of before holds. Where it names other hosts, the
+        plugin starts anew, once it was granted those."""
         async with self._lock(name):
             known = self._get(name)
             schema, before = known.schema, known.record.config
             config = schema.restored(config, schema.with_defaults(before))
             whole = schema.checked(config)
-            if known.supervisor is not None:
+            moved = known.asks(config) != known.asks(before)
+            if known.supervisor is not None and not moved:
                 redact = Redactor([*schema.secrets(before), *schema.secrets(whole)])
                 await known.supervisor.configure(whole, redact)
             known.record = msgspec.structs.replace(known.record, config=config)
             await self._store.save_record(known.record)
-            if known.record.enabled and known.is_down:  # that may have been what it lacked
+            if known.record.enabled and (moved or known.is_down):  # it may have lacked that
                 await self._end(known)
                 await self._begin(known)
         return known.info(self._launcher.tier)

@@ -96,6 +96,10 @@ class Known:
         shown = schema.shown(schema.with_defaults(self.record.config))
         return PluginConfig(self.found.id, schema.raw, shown)
 
+    def asks(self, config: dict[str, Any]) -> list[str]:
+        """The rights that it asks for with that configuration, in words."""
+        return self.found.asks(config) if isinstance(self.found, Package) else []
+
     def info(self, tier: Tier | None) -> PluginInfo:
         """What the doors show; ``tier`` is that of this machine."""
         supervisor = self.supervisor
@@ -115,7 +119,7 @@ class Known:
             description=described.get("description") or (manifest.description if manifest else ""),
             hooks=list(described.get("hooks", [])),
             inactive_hooks=[] if plugin is None else list(plugin.inactive),
-            rights=manifest.rights.words() if manifest else [],
+            rights=self.asks(self.record.config),
             granted=list(self.record.rights),
             tier=str(tier) if plugin is not None and tier is not None else None,
             digest=None if plugin is None else plugin.digest,

@@ -111,7 +111,10 @@ class Launcher:
             raise PluginFailed(error.message, hint=hint) from None
         values = Values(package.id, self._store, self._policy.values)
         broker = Broker(
-            package.id, net=list(package.manifest.rights.net), http=self._http, values=values
+            package.id,
+            net=package.manifest.rights.hosts(config),
+            http=self._http,
+            values=values,
         )
         plugin = Plugin(
             package,
@@ -165,7 +168,7 @@ class Launcher:
 
 
 def _check_rights(package: Package, record: PluginRecord) -> None:
-    asked = package.manifest.rights.words()
+    asked = package.asks(record.config)
     if missing := [right for right in asked if right not in record.rights]:
         raise PolicyRefused(
             f"plugin {package.id} asks for {', '.join(missing)}, which it was not granted",

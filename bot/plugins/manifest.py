@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,6 +25,7 @@ _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$"
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{1,5}", re.ASCII)
 _RANGE = re.compile(r"(>=|>|<=|<|==)\s*(\d{1,6})(?:\.(\d{1,6}))?", re.ASCII)
+_PORTS = {"http": 80, "https": 443}
 _MANIFEST_SIZE = 64 * 1024
 
 PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
@@ -30,14 +33,35 @@ PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
 
 class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host;
-    ``decide`` lets its answers change what tasks do."""
+    ``decide`` lets its answers change what tasks do; ``net_from_config`` are names in its
+    configuration: of the URLs that the operator sets there, it reaches the hosts.
+    """
 
     net: list[str] = []
     decide: bool = False
+    net_from_config: list[str] = []
 
-    def words(self) -> list[str]:
+    def hosts(self, config: Mapping[str, Any]) -> list[str]:
+        """The hosts with ports, where the configuration is that one."""
+        configured = (_host_of(config.get(name)) for name in self.net_from_config)
+        return list(dict.fromkeys([*self.net, *(host for host in configured if host)]))
+
+    def words(self, config: Mapping[str, Any]) -> list[str]:
         """Each right in the words in which it is granted."""
-        return [*(f"net {host}" for host in self.net), *(["decide"] if self.decide else [])]
+        nets = [f"net {host}" for host in self.hosts(config)]
+        return [*nets, *(["decide"] if self.decide else [])]
+
+
+def _host_of(url: Any) -> str | None:
+    """``host:port`` of an http(s) URL; None of anything else."""
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    host = f"{parts.hostname}:{port}"
+    wanted = parts.scheme in _PORTS and not host.startswith("*") and _HOST.fullmatch(host)
+    return host if wanted else None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -80,6 +104,11 @@ class Package:
     def schema(self) -> ConfigSchema:
         """What its configuration has to be."""
         return ConfigSchema(self.manifest.config)
+
+    def asks(self, config: dict[str, Any]) -> list[str]:
+        """The rights that it asks for with that configuration, in words."""
+        rights = self.manifest.rights
+        return rights.words(self.schema.with_defaults(config) if rights.net_from_config else {})
 
 
 @dataclass(frozen=True, slots=True)
