@@ -24,6 +24,19 @@ class PluginThresholds(NestedModel):
     )
 
 
+class PluginSecurity(NestedModel):
+    """What is made sure of before a plugin runs."""
+
+    verify_checksum: bool = Field(
+        True,
+        description="At each start, compare the copy that runs with the files it was made of, and "
+        "those with a plugin.files that nobody signed. What is signed is compared in any case.",
+    )
+    require_signature: bool = Field(
+        False, description="Run only what a key has signed that the operator trusts."
+    )
+
+
 class PluginSettings(BaseSettings):
     """The part of ``Settings`` that is about plugins."""
 
@@ -40,6 +53,16 @@ class PluginSettings(BaseSettings):
         True,
         description="Load what changes in PLUGINS_DIR at once: what is new starts, what is gone "
         "ends, and a version that does not come up leaves the one before it.",
+    )
+    plugin_security: PluginSecurity = Field(
+        PluginSecurity(), description="What is made sure of before a plugin runs."
+    )
+    plugin_sandbox: bool = Field(
+        True,
+        description="Whether plugins run behind walls; off, each may do whatever this service may.",
+    )
+    plugin_full_trust: Annotated[list[str], split_at(",")] = Field(
+        [], description="Plugins that run without walls all the same, comma separated."
     )
     plugin_allowed_imports: Annotated[list[str], split_at(",")] = Field(
         [],

@@ -19,11 +19,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.domain.alerts import Severity
+from bot.domain.plugins import PluginKey, PluginRecord
 from bot.domain.ports import TaskQuery
 from bot.domain.task import TaskState
 from bot.errors import ConfigError, NoSpace
 from bot.store.alerts import AlertStore
 from bot.store.migrate import History
+from bot.store.plugins import Plugins
 from bot.store.repository import open_store
 from bot.store.schema import REVISIONS, metadata
 from bot.store.series import Block, SeriesStore
@@ -113,6 +115,12 @@ DATA["0005"] = (
     """INSERT INTO plugins (id, body) VALUES ('p1', '{"id":"p1","enabled":false}')""",
     "INSERT INTO plugin_values (plugin, key, value) VALUES ('p1', 'k', '\\x0102')",
 )
+#: The keys of those who make plugins.
+DATA["0006"] = (
+    *DATA["0005"],
+    """INSERT INTO plugin_keys (key, body) VALUES ('k1',
+        '{"key":"k1","name":"n","revoked":true,"at":5.5}')""",
+)
 
 
 def until(revision: str) -> History:
@@ -164,6 +172,11 @@ async def test_data_of_each_revision_is_read_after_the_migration(
     if revision >= "0003":
         block = await SeriesStore(store.database).get(60, 3600)
         assert block == Block(60, 3600, True, b"\x01\x02")
+    if revision >= "0005":
+        assert await Plugins(store.database).records() == [PluginRecord("p1", enabled=False)]
+    if revision >= "0006":
+        keys = await Plugins(store.database).publisher_keys()
+        assert keys == [PluginKey("k1", "n", revoked=True, at=5.5)]
     await store.close()
 
 

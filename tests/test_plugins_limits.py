@@ -13,11 +13,13 @@ import psutil
 import pytest
 
 from bot.cli.client import ServiceError
+from bot.domain.plugins import Signature
 from bot.errors import PluginFailed
 from bot.lock import Doorplate
 from bot.plugins import tiers, usage
 from bot.plugins.limits import Limiter
 from bot.plugins.manifest import Manifest, Package
+from bot.plugins.signing import Verdict
 from bot.plugins.supervisor import Plugin, Supervisor
 from bot.plugins.usage import MAX_ENTRIES, TooMuch
 from bot.plugins.values import Values
@@ -251,7 +253,8 @@ async def test_who_uses_too_much_of_the_processor_has_to_wait(tmp_path: Path) ->
         package = Package(Manifest(id="hostile"), it.code, it.code / "hostile.py")
         store = await open_store(f"sqlite:///{tmp_path / 'store.db'}")
         values = Values("hostile", Plugins(store.database), MIB)
-        plugin = Plugin(package, "", it.spec, it.broker, values, 30, str)
+        verdict, tier = Verdict(Signature.UNSIGNED), it.zygote.tier
+        plugin = Plugin(package, "", verdict, tier, it.spec, it.broker, values, 30, str)
         supervisor = Supervisor(plugin, it.zygote, clock, lambda _: None)
         limiter = Limiter(lambda: [supervisor], clock, share=0.1)
         await supervisor.start()

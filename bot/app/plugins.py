@@ -21,6 +21,7 @@ from bot.plugins.hooks import TaskInfo
 from bot.plugins.host import PluginHost
 from bot.plugins.launcher import Launcher, Policy
 from bot.plugins.progress import ProgressTeller
+from bot.plugins.trust import Trust
 from bot.store.plugins import Plugins
 from bot.web.render import source
 
@@ -46,6 +47,13 @@ def build_plugins(base: Base) -> PluginParts | None:
     curl = CurlLoop(EgressPolicy(settings.egress_allow), ca_file=settings.http_ca_file)
     policy, store = _policy(settings), Plugins(base.store.database)
     home = settings.data_dir / "plugins"
+    security = settings.plugin_security
+    trust = Trust(
+        store,
+        base.clock,
+        require_signature=security.require_signature,
+        verify_checksum=security.verify_checksum,
+    )
     host = PluginHost(
         settings.plugins_dir,
         Launcher(
@@ -55,6 +63,7 @@ def build_plugins(base: Base) -> PluginParts | None:
             http=curl,
             clock=base.clock,
             publish=base.hub.publish,
+            trust=trust,
         ),
         store,
         calls=policy.calls,
@@ -88,6 +97,7 @@ async def opened_plugins(
     find = transfers.scheduler.live
     bridge = Bridge(host.hooks, find, source, host.started)
     deaf = base.hub.listen(bridge.hear)
+    await host.publishers.load()
     host.start()
     progress = ProgressTeller(
         host.hooks, transfers.runner.snapshot, find=find, describe=_described, clock=base.clock
@@ -115,4 +125,7 @@ def _policy(settings: Settings) -> Policy:
         timeout=settings.plugin_timeout,
         calls=thresholds.max_concurrent,
         imports=settings.plugin_allowed_imports or None,
+        sandbox=settings.plugin_sandbox,
+        full_trust=settings.plugin_full_trust,
+        verify_checksum=settings.plugin_security.verify_checksum,
     )

@@ -1,6 +1,16 @@
 """The command ``mltb``."""
 
-from bot.cli import alerts, backups, commands, logs, plugins, profiling, recovery
+from bot.cli import alerts, backups, commands, logs, plugins, plugins_trust, profiling, recovery
 from bot.cli.common import main
 
-__all__ = ["alerts", "backups", "commands", "logs", "main", "plugins", "profiling", "recovery"]
+__all__ = [
+    "alerts",
+    "backups",
+    "commands",
+    "logs",
+    "main",
+    "plugins",
+    "plugins_trust",
+    "profiling",
+    "recovery",
+]

@@ -40,11 +40,14 @@ def list_(*, as_json: bool) -> None:
                     each["version"],
                     each["state"],
                     each["tier"] or "",
+                    each["signature"] or "",
                     each["reason"] or "",
                 ]
                 for each in items
             ]
-            output.table(("plugin", "type", "version", "state", "walls", "reason"), rows)
+            output.table(
+                ("plugin", "type", "version", "state", "walls", "signature", "reason"), rows
+            )
         return 0
 
     ask(work)
@@ -96,12 +99,16 @@ def _verb(verb: str, text: str) -> None:
 @plugins.command()
 @_name
 @click.option("--grant", is_flag=True, help="Give it the rights that it asks for.")
+@click.option(
+    "--repin", is_flag=True, help="Take its publisher and version as they are, whatever they were."
+)
 @json_option
-def enable(name: str, *, grant: bool, as_json: bool) -> None:
+def enable(name: str, *, grant: bool, repin: bool, as_json: bool) -> None:
     """Start a plugin, now and at every start."""
 
     def work(client: Client) -> int:
-        return _moved(client, "enable", {"plugin_name": name, "grant": grant}, as_json=as_json)
+        body = {"plugin_name": name, "grant": grant, "repin": repin}
+        return _moved(client, "enable", body, as_json=as_json)
 
     ask(work)
 

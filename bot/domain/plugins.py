@@ -20,14 +20,37 @@ class PluginState(StrEnum):
     REFUSED = "refused"
 
 
+class Signature(StrEnum):
+    """What the signatures of a plugin say: a key that the operator trusts made it, or one that
+    nobody trusted; none is there; a part is missing; or it is not what was signed."""
+
+    SIGNED = "signed"
+    UNTRUSTED = "untrusted"
+    UNSIGNED = "unsigned"
+    TRUNCATED = "truncated"
+    TAMPERED = "tampered"
+
+
+class PluginKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The operator's word about a publisher's key, at a time in epoch seconds."""
+
+    key: str
+    name: str
+    revoked: bool
+    at: float
+
+
 class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The operator's word about a plugin. ``rights`` are those that it was granted, in words such
-    as ``net example.org:443``."""
+    as ``net example.org:443``. ``publisher`` is the key of what ran last, ``highest`` the highest
+    version that ran."""
 
     id: str
     enabled: bool = True
     config: dict[str, Any] = {}
     rights: list[str] = []
+    publisher: str | None = None
+    highest: str | None = None
 
 
 class PluginStore(Protocol):
@@ -37,6 +60,12 @@ class PluginStore(Protocol):
         """All of them, by name."""
 
     async def save_record(self, record: PluginRecord) -> None:
+        """Store one; durable on return."""
+
+    async def publisher_keys(self) -> Sequence[PluginKey]:
+        """The operator's word about each key, in their order."""
+
+    async def save_publisher_key(self, key: PluginKey) -> None:
         """Store one; durable on return."""
 
     async def value(self, plugin: str, key: str) -> bytes | None:

@@ -26,7 +26,8 @@ _LAST_CAPABILITY = 63
 @dataclass(frozen=True, slots=True)
 class Walls:
     """What a worker gets. ``memory`` is the address space in bytes beyond what it has at the start,
-    ``file_size`` the largest file in bytes; ``readable`` and ``writable`` are paths.
+    ``file_size`` the largest file in bytes; ``readable`` and ``writable`` are paths. Without
+    ``confined``, which only the operator's settings turn off, the memory alone is limited.
     """
 
     memory: int
@@ -35,6 +36,7 @@ class Walls:
     readable: Sequence[str]
     writable: Sequence[str]
     landlock: bool
+    confined: bool = True
 
 
 def die_with_parent(parent: int) -> None:
@@ -56,6 +58,9 @@ def confine(walls: Walls) -> None:
     Landlock keeps other plugins from looking into this process, so the host may: it counts what is
     open here. Without it nobody may (``hide``).
     """
+    _limit_memory(walls.memory)
+    if not walls.confined:
+        return
     _limit(walls)
     _drop_capabilities()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -68,13 +73,16 @@ def confine(walls: Walls) -> None:
     seccomp.install()
 
 
-def _limit(walls: Walls) -> None:
+def _limit_memory(size: int) -> None:
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
     present = int(pages) * resource.getpagesize()
-    _set(resource.RLIMIT_AS, present + walls.memory)
+    _set(resource.RLIMIT_AS, present + size)
+    _set(resource.RLIMIT_CORE, 0)
+
+
+def _limit(walls: Walls) -> None:
     _set(resource.RLIMIT_FSIZE, walls.file_size)
     _set(resource.RLIMIT_NOFILE, walls.open_files)
-    _set(resource.RLIMIT_CORE, 0)
     _set(resource.RLIMIT_MEMLOCK, 0)
     _set(resource.RLIMIT_MSGQUEUE, 0)
 

@@ -19,6 +19,7 @@ from bot.plugins.known import Known, PluginConfig, PluginInfo
 from bot.plugins.launcher import Launcher
 from bot.plugins.limits import Limiter
 from bot.plugins.manifest import Broken, Package, discover
+from bot.plugins.publishers import Publishers
 from bot.plugins.supervisor import Supervisor
 from bot.plugins.vault import fingerprint
 from bot.plugins.watching import Watch
@@ -57,6 +58,7 @@ class PluginHost:
         self._retiring: set[asyncio.Task[None]] = set()
         self.hooks = Dispatcher(self.supervisors)
         self._limiter = Limiter(self.supervisors, clock, share=cpu_share)
+        self.publishers = Publishers(launcher, store, self._known, self._changed)
 
     # Life
 
@@ -161,6 +163,7 @@ class PluginHost:
                 raise PluginFailed(f"plugin {known.found.id}: {known.found.reason}")
             fresh = await self._launcher.prepare(known.found, known.record)
             await fresh.take_over(old)
+            await self.publishers.settle(known, fresh)
         except (MltbError, OSError) as error:
             known.reload_error = str(error)
             raise
@@ -185,12 +188,14 @@ class PluginHost:
         try:
             supervisor = await self._launcher.prepare(known.found, known.record)
         except (MltbError, OSError) as error:
-            refused = isinstance(error, PolicyRefused)
-            known.state = PluginState.REFUSED if refused else PluginState.FAILED
-            known.reason = str(error)
+            known.fail(error)
             return
         known.supervisor, known.reason = supervisor, None
         await supervisor.start()
+        try:
+            await self.publishers.settle(known, supervisor)
+        except PolicyRefused as error:
+            known.fail(error)
         self._changed()
 
     async def _end(self, known: Known) -> None:
@@ -213,12 +218,12 @@ class PluginHost:
 
     def list_plugins(self) -> list[PluginInfo]:
         """Every plugin that lies in the directory, by name."""
-        return [self._known[name].info(self._launcher.tier) for name in sorted(self._known)]
+        return [self._known[name].info() for name in sorted(self._known)]
 
     def info(self, name: str) -> PluginInfo:
         """One plugin. NotFound."""
         self._get(name)
-        return self._known[name].info(self._launcher.tier)
+        return self._known[name].info()
 
     def lines(self, name: str) -> Sequence[str]:
         """The last lines that it wrote."""
@@ -238,9 +243,12 @@ class PluginHost:
             # Looked up now: while it waited, another may have taken its place.
             return await self._running(name).call(method, *args, fds=fds, **data)
 
-    async def enable_plugin(self, name: str, *, grant: bool = False) -> PluginInfo:
+    async def enable_plugin(
+        self, name: str, *, grant: bool = False, repin: bool = False
+    ) -> PluginInfo:
         """Start it, now and at every start. ``grant`` gives it the rights that it asks for now;
-        what a later version asks for beyond them waits for another word."""
+        what a later version asks for beyond them waits for another word. ``repin`` takes its
+        publisher and its version as they are now, whatever they were."""
         async with self._lock(name):
             await self.discover()
             known = self._get(name)
@@ -248,10 +256,12 @@ class PluginHost:
             if grant and isinstance(known.found, Package):
                 rights = known.asks(known.record.config)
             known.record = msgspec.structs.replace(known.record, enabled=True, rights=rights)
+            if repin and isinstance(known.found, Package):
+                known.record = await self.publishers.repinned(known.found, known.record)
             await self._store.save_record(known.record)
             if known.supervisor is None:
                 await self._begin(known)
-        return self._known[name].info(self._launcher.tier)
+        return self._known[name].info()
 
     async def disable_plugin(self, name: str) -> PluginInfo:
         """End it, now and at every start."""
@@ -260,7 +270,7 @@ class PluginHost:
             known.record = msgspec.structs.replace(known.record, enabled=False)
             await self._store.save_record(known.record)
             await self._end(known)
-        return known.info(self._launcher.tier)
+        return known.info()
 
     async def load_plugin(self, name: str) -> PluginInfo:
         """Start it; the operator's word about later starts stays."""
@@ -269,13 +279,13 @@ class PluginHost:
             known = self._get(name)
             if known.supervisor is None:
                 await self._begin(known)
-        return self._known[name].info(self._launcher.tier)
+        return self._known[name].info()
 
     async def unload_plugin(self, name: str) -> PluginInfo:
         """End it; the operator's word about later starts stays."""
         async with self._lock(name):
             await self._end(self._get(name))
-        return self._known[name].info(self._launcher.tier)
+        return self._known[name].info()
 
     async def reload_plugin(self, name: str) -> PluginInfo:
         """Run what lies in the directory now. The old one goes on where the new one does not come
@@ -289,7 +299,7 @@ class PluginHost:
                 raise PluginFailed(f"plugin {name}: {known.found.reason}")
             else:
                 await self._begin(known)
-        return known.info(self._launcher.tier)
+        return known.info()
 
     def configuration(self, name: str) -> PluginConfig:
         """What its configuration has to be, and is, with stars for secrets."""
@@ -313,7 +323,7 @@ class PluginHost:
             if known.record.enabled and (moved or known.is_down):  # it may have lacked that
                 await self._end(known)
                 await self._begin(known)
-        return known.info(self._launcher.tier)
+        return known.info()
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Those of the plugins that were started, by name."""

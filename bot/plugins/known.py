@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from bot.domain.plugins import PluginRecord, PluginState
+from bot.domain.plugins import PluginRecord, PluginState, Signature
+from bot.errors import MltbError, PolicyRefused
 from bot.plugins.config_schema import ConfigSchema
 from bot.plugins.manifest import Broken, Package
 from bot.plugins.supervisor import Counts, Supervisor
-from bot.plugins.tiers import Tier
 from bot.plugins.usage import Usage
 
 
@@ -19,7 +19,8 @@ class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     """A plugin, as the doors show it. ``inactive_hooks`` are those that ask, where it may not
     decide; ``rights`` are those that it asks for, ``granted`` those that it was given; ``tier`` is
     what confines it while it runs; ``reload_error`` is why a newer version does not run in its
-    place. ``memory`` and ``disk`` are bytes, and None where nobody has looked yet."""
+    place; ``signature`` and ``publisher`` (a key) say who made what was last looked at. ``memory``
+    and ``disk`` are bytes, and None where nobody has looked yet."""
 
     id: str
     state: PluginState
@@ -34,6 +35,8 @@ class PluginInfo(msgspec.Struct, frozen=True, omit_defaults=False):
     rights: list[str]
     granted: list[str]
     tier: str | None
+    signature: Signature | None
+    publisher: str | None
     digest: str | None
     pid: int | None
     calls: int
@@ -67,6 +70,8 @@ class Known:
     supervisor: Supervisor | None = None
     reason: str | None = None
     state: PluginState = PluginState.DISABLED
+    signature: Signature | None = None
+    publisher: str | None = None
     seen: str | None = None
     reload_error: str | None = None
     is_gone: bool = False
@@ -100,8 +105,19 @@ class Known:
         """The rights that it asks for with that configuration, in words."""
         return self.found.asks(config) if isinstance(self.found, Package) else []
 
-    def info(self, tier: Tier | None) -> PluginInfo:
-        """What the doors show; ``tier`` is that of this machine."""
+    def fail(self, error: Exception) -> None:
+        """It does not run, for that reason; where that is who made it, the error says who did."""
+        refused = isinstance(error, PolicyRefused)
+        self.supervisor, self.reason = None, str(error)
+        self.state = PluginState.REFUSED if refused else PluginState.FAILED
+        if not isinstance(error, MltbError):
+            return
+        signature, publisher = error.details.get("signature"), error.details.get("publisher")
+        self.signature = Signature(signature) if isinstance(signature, str) else None
+        self.publisher = publisher if isinstance(publisher, str) else None
+
+    def info(self) -> PluginInfo:
+        """What the doors show."""
         supervisor = self.supervisor
         plugin = None if supervisor is None else supervisor.plugin
         counts = Counts() if plugin is None else plugin.counts
@@ -121,7 +137,9 @@ class Known:
             inactive_hooks=[] if plugin is None else list(plugin.inactive),
             rights=self.asks(self.record.config),
             granted=list(self.record.rights),
-            tier=str(tier) if plugin is not None and tier is not None else None,
+            tier=None if plugin is None else str(plugin.tier),
+            signature=self.signature if plugin is None else plugin.verdict.signature,
+            publisher=self.publisher if plugin is None else plugin.verdict.publisher,
             digest=None if plugin is None else plugin.digest,
             pid=None if supervisor is None else supervisor.pid,
             calls=counts.calls,

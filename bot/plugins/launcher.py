@@ -20,10 +20,12 @@ from bot.errors import InvalidInput, PluginFailed, PolicyRefused
 from bot.plugins import tiers
 from bot.plugins.broker import Broker, HttpPort
 from bot.plugins.limits import check_room
-from bot.plugins.manifest import Package
+from bot.plugins.manifest import MANIFEST, Package, parse
 from bot.plugins.sandbox import Zygote
+from bot.plugins.signing import Verdict
 from bot.plugins.supervisor import Counts, Plugin, Supervisor
 from bot.plugins.tiers import Tier
+from bot.plugins.trust import Trust
 from bot.plugins.values import Values
 from bot.plugins.vault import Content, Vault, read_content
 from bot.plugins.worker import Spec
@@ -38,7 +40,9 @@ _OPEN_FILES = 64
 class Policy:
     """The operator's limits: ``memory`` and ``disk`` in bytes, ``timeout`` in seconds a call,
     ``calls`` at the same time over all plugins, ``values`` in bytes that one keeps in the store,
-    ``imports`` that plugins may name (None: all).
+    ``imports`` that plugins may name (None: all). ``sandbox`` is off, or a plugin in
+    ``full_trust``, where there shall be no walls; ``verify_checksum``: a copy is compared with what
+    it is a copy of at each start.
     """
 
     memory: int
@@ -47,10 +51,18 @@ class Policy:
     timeout: float
     calls: int
     imports: Sequence[str] | None
+    sandbox: bool = True
+    full_trust: Sequence[str] = ()
+    verify_checksum: bool = True
+
+    def is_confined(self, plugin: str) -> bool:
+        """Whether a plugin gets walls. Only the operator's settings say no, never its manifest."""
+        return self.sandbox and plugin not in self.full_trust
 
 
 class Launcher:
-    """``home`` is ours, under DATA_DIR: the copies of the code, and a directory for each plugin."""
+    """``home`` is ours, under DATA_DIR: the copies of the code, and a directory for each plugin.
+    ``walls`` gives the best tier of this machine; Unavailable where it has none."""
 
     def __init__(
         self,
@@ -61,6 +73,8 @@ class Launcher:
         http: HttpPort,
         clock: Clock,
         publish: Callable[[Event], None],
+        trust: Trust,
+        walls: Callable[[], Tier] = tiers.of_this_machine,
     ) -> None:
         self._state = home / "state"
         self._policy = policy
@@ -70,37 +84,51 @@ class Launcher:
         self._publish = publish
         self._counts: dict[str, Counts] = {}
         self._vault = Vault(home / "code")
-        self._zygotes: dict[str, Zygote] = {}
+        self._zygotes: dict[tuple[Tier, str], Zygote] = {}
         self._made: WeakSet[Supervisor] = WeakSet()
         self._keeping = asyncio.Lock()
-        self.tier: Tier | None = None
+        self._walls = walls
+        self._best: Tier | None = None
+        self.trust = trust
 
     async def prepare(self, package: Package, record: PluginRecord) -> Supervisor:
         """Everything but the start. PolicyRefused where a right was not granted, Unavailable
         where this machine has no walls, PluginFailed where its files are none of a plugin or its
         directory holds too much."""
-        if self.tier is None:
-            self.tier = await asyncio.to_thread(tiers.of_this_machine)
+        tier = await self._tier(package.id)
+        content, verdict = await self.examine(package)
+        self.trust.admit(verdict, package.manifest, record)
         _check_rights(package, record)
         await asyncio.to_thread(self._make_room, self._state / package.id)
-        content = await asyncio.to_thread(read_content, package)
         async with self._keeping:
-            code = await asyncio.to_thread(self._vault.keep, content)
-            supervisor = self._supervisor(package, record, content, code, self.tier)
+            code = await asyncio.to_thread(
+                self._vault.keep, content, verify=self._policy.verify_checksum
+            )
+            supervisor = self._supervisor(package, record, content, code, verdict, tier)
             self._made.add(supervisor)
         return supervisor
+
+    def alive(self) -> Sequence[Supervisor]:
+        """Every plugin that was not stopped yet, those whose place another has taken among them."""
+        return [each for each in self._made if not each.is_stopped]
 
     async def prune(self) -> None:
         """Remove the copies of code that nothing runs."""
         async with self._keeping:
-            kept = {each.plugin.digest for each in self._made if not each.is_stopped}
+            kept = {each.plugin.digest for each in self.alive()}
             try:
                 await asyncio.to_thread(self._vault.prune, kept)
             except OSError as error:
                 log.warning("old copies of plugins can't be removed: %s", error)
 
     def _supervisor(
-        self, package: Package, record: PluginRecord, content: Content, code: Path, tier: Tier
+        self,
+        package: Package,
+        record: PluginRecord,
+        content: Content,
+        code: Path,
+        verdict: Verdict,
+        tier: Tier,
     ) -> Supervisor:
         directory = self._state / package.id
         schema = package.schema
@@ -119,6 +147,8 @@ class Launcher:
         plugin = Plugin(
             package,
             content.digest,
+            verdict,
+            tier,
             self._spec(package, config, code, directory, tier),
             broker,
             values,
@@ -132,6 +162,22 @@ class Launcher:
     def _make_room(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_room(directory, self._policy.disk)
+
+    async def examine(self, package: Package) -> tuple[Content, Verdict]:
+        """The files of a plugin, read once, and who made them."""
+        content = await asyncio.to_thread(read_content, package)
+        if package.root.is_dir() and parse(content.files[MANIFEST]) != package.manifest:
+            raise PluginFailed(f"plugin {package.id} changed while it was read", hint="try again")
+        return content, await asyncio.to_thread(self.trust.examine, content, package.manifest)
+
+    async def _tier(self, plugin: str) -> Tier:
+        """What confines that plugin. Nothing but the settings leads to less than the best tier."""
+        if not self._policy.is_confined(plugin):
+            log.warning("plugin %s runs without walls, as the settings say", plugin)
+            return Tier.NONE
+        if self._best is None:
+            self._best = await asyncio.to_thread(self._walls)
+        return self._best
 
     async def close(self) -> None:
         """End the processes that plugins are forked from."""
@@ -152,16 +198,17 @@ class Launcher:
             open_files=_OPEN_FILES,
             readable=[*tiers.readable(), str(code)],
             landlock=tier.landlock,
+            confined=tier is not Tier.NONE,
             imports=None if policy.imports is None else list(policy.imports),
             config=config,
             metadata=_metadata(package),
         )
 
     def _zygote(self, tier: Tier, plugin: str, directory: Path) -> Zygote:
-        """One for all where Landlock tells them apart, else one for each."""
-        name = "" if tier.landlock else plugin
+        """One for all of a tier where Landlock tells them apart, or nothing does; else one each."""
+        name = (tier, plugin if tier is Tier.BUBBLEWRAP else "")
         if name not in self._zygotes:
-            code, state = self._vault.directory, directory if name else self._state
+            code, state = self._vault.directory, directory if name[1] else self._state
             code.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._zygotes[name] = Zygote(tier, code=[str(code)], state=[str(state)])
         return self._zygotes[name]

@@ -22,7 +22,7 @@ from bot.plugins.config_schema import ConfigSchema
 
 MANIFEST = "plugin.toml"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$"
+_VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?\Z"
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{1,5}", re.ASCII)
 _RANGE = re.compile(r"(>=|>|<=|<|==)\s*(\d{1,6})(?:\.(\d{1,6}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
@@ -165,6 +165,11 @@ def _manifest(path: Path) -> Manifest:
             text = file.read(_MANIFEST_SIZE + 1)
     except OSError as error:
         raise PluginFailed(f"{MANIFEST} can't be read: {error.strerror}") from None
+    return parse(text)
+
+
+def parse(text: bytes) -> Manifest:
+    """What ``plugin.toml`` says. PluginFailed where it is no manifest, or not for this program."""
     if len(text) > _MANIFEST_SIZE:
         raise PluginFailed(f"{MANIFEST} has more than {_MANIFEST_SIZE} bytes")
     try:

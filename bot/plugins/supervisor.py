@@ -19,6 +19,8 @@ from bot.errors import MltbError, PluginFailed, Unavailable
 from bot.plugins.hooks import ANSWERS
 from bot.plugins.manifest import Package
 from bot.plugins.sandbox import Broker, Worker, Zygote
+from bot.plugins.signing import Verdict
+from bot.plugins.tiers import Tier
 from bot.plugins.usage import Usage
 from bot.plugins.values import Values
 from bot.plugins.worker import Spec
@@ -50,11 +52,14 @@ class Counts:
 
 @dataclass(slots=True)
 class Plugin:
-    """A plugin as the host knows it. ``reason`` says why it does not run; ``redact`` takes the
-    secrets of its configuration out of what it says."""
+    """A plugin as the host knows it. ``verdict`` says who made it, ``tier`` what confines it,
+    ``reason`` why it does not run; ``redact`` takes the secrets of its configuration out of what it
+    says."""
 
     package: Package
     digest: str
+    verdict: Verdict
+    tier: Tier
     spec: Spec
     broker: Broker
     values: Values
@@ -206,15 +211,16 @@ class Supervisor:
         """Whether it was stopped for good."""
         return self._is_stopped
 
-    async def stop(self) -> None:
-        """End it, in good order if it runs."""
+    async def stop(self, grace: float = _GRACE) -> None:
+        """End it, in good order if it runs and within ``grace`` seconds for each step; 0: at
+        once."""
         self._is_stopped = True
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)
         worker, self._worker = self._worker, None
         if worker is not None:
-            await worker.stop(_GRACE)
+            await worker.stop(grace)
 
     async def call(
         self,

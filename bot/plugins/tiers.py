@@ -1,6 +1,6 @@
 """Which walls this machine can build around a plugin. Without enough of them, none runs.
 
-Best first:
+Only the operator's own settings let one run without (``Tier.NONE``). Best first:
 
 bubblewrap + Landlock + seccomp + limits
 Landlock + seccomp + limits
@@ -44,20 +44,22 @@ class Tier(StrEnum):
     FULL = "bubblewrap+landlock+seccomp"
     LANDLOCK = "landlock+seccomp"
     BUBBLEWRAP = "bubblewrap+seccomp"
+    NONE = "none"
 
     @property
     def wrapped(self) -> bool:
         """Whether it has namespaces of its own."""
-        return self is not Tier.LANDLOCK
+        return self in {Tier.FULL, Tier.BUBBLEWRAP}
 
     @property
     def landlock(self) -> bool:
         """Whether files are confined for each worker."""
-        return self is not Tier.BUBBLEWRAP
+        return self in {Tier.FULL, Tier.LANDLOCK}
 
 
 def best(*, bubblewrap: bool, landlock_version: int, filters: bool) -> Tier:
-    """The best tier of what there is. Unavailable where it does not hold a plugin."""
+    """The best tier of what there is, never ``NONE``. Unavailable where it does not hold a
+    plugin."""
     has_landlock = landlock_version >= landlock.OLDEST
     if filters and bubblewrap and has_landlock:
         return Tier.FULL

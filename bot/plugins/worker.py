@@ -42,6 +42,7 @@ class Spec(msgspec.Struct, frozen=True):
     open_files: int
     readable: list[str]
     landlock: bool
+    confined: bool = True
     imports: list[str] | None = None
     config: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
@@ -72,6 +73,7 @@ def run(spec: Spec, channel: socket.socket, parent: int) -> None:
             readable=spec.readable,
             writable=[spec.directory],
             landlock=spec.landlock,
+            confined=spec.confined,
         )
     )
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")

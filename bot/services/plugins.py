@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bot.domain.plugins import PluginKey
 from bot.errors import Unavailable
 from bot.plugins.host import PluginHost
 from bot.plugins.known import PluginConfig, PluginInfo
@@ -37,10 +38,13 @@ class Plugins:
         caller.require(Scope.ADMIN)
         return await self._found.execute_plugin(name, **data)
 
-    async def enable(self, caller: Caller, name: str, *, grant: bool) -> PluginInfo:
-        """Start it, now and at every start; ``grant`` gives it the rights that it asks for."""
+    async def enable(
+        self, caller: Caller, name: str, *, grant: bool, repin: bool = False
+    ) -> PluginInfo:
+        """Start it, now and at every start; ``grant`` gives it the rights that it asks for,
+        ``repin`` takes another publisher or an older version for once."""
         caller.require(Scope.ADMIN)
-        return await self._found.enable_plugin(name, grant=grant)
+        return await self._found.enable_plugin(name, grant=grant, repin=repin)
 
     async def disable(self, caller: Caller, name: str) -> PluginInfo:
         """End it, now and at every start."""
@@ -61,6 +65,21 @@ class Plugins:
         """Replace its configuration while it runs; stars stand for a secret that stays."""
         caller.require(Scope.ADMIN)
         return await self._found.configure_plugin(name, config)
+
+    def keys(self, caller: Caller) -> Sequence[PluginKey]:
+        """The keys of publishers that are trusted or revoked."""
+        caller.require(Scope.ADMIN)
+        return self._found.publishers.keys()
+
+    async def trust(self, caller: Caller, key: str, name: str) -> PluginKey:
+        """Trust what a key signs."""
+        caller.require(Scope.ADMIN)
+        return await self._found.publishers.trust(key, name)
+
+    async def revoke(self, caller: Caller, key: str) -> tuple[PluginKey, Sequence[str]]:
+        """Run nothing any more that a key made; and the plugins that were ended for it."""
+        caller.require(Scope.ADMIN)
+        return await self._found.publishers.revoke(key)
 
     @property
     def _found(self) -> PluginHost:

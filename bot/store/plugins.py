@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from bot.domain.plugins import PluginRecord
+from bot.domain.plugins import PluginKey, PluginRecord
 from bot.errors import QuotaReached
 from bot.store.backend import AlreadyThere, Backend
-from bot.store.schema import plugin_values, plugins
+from bot.store.schema import plugin_keys, plugin_values, plugins
 
 
 class Plugins:
@@ -28,6 +28,16 @@ class Plugins:
         """Store one; durable on return."""
         body = msgspec.json.encode(record).decode()
         await self._put(plugins, {"id": record.id}, {"body": body})
+
+    async def publisher_keys(self) -> Sequence[PluginKey]:
+        """The operator's word about each key, in their order."""
+        rows = await self._database.read(sa.select(plugin_keys.c.body).order_by(plugin_keys.c.key))
+        return [msgspec.json.decode(row["body"], type=PluginKey) for row in rows]
+
+    async def save_publisher_key(self, key: PluginKey) -> None:
+        """Store one; durable on return."""
+        body = msgspec.json.encode(key).decode()
+        await self._put(plugin_keys, {"key": key.key}, {"body": body})
 
     async def value(self, plugin: str, key: str) -> bytes | None:
         """The JSON under a key of a plugin, or None."""

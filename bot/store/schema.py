@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
@@ -210,6 +210,13 @@ plugins = sa.Table(
     "plugins",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+plugin_keys = sa.Table(
+    "plugin_keys",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
 )
 

@@ -41,7 +41,8 @@ async def execute(body: schemas.ExecuteIn, caller: Admin, services: All) -> Resp
 @router.post("/enable", response_model=schemas.PluginOut, tags=["plugins"])
 async def enable(body: schemas.EnableIn, caller: Admin, services: All) -> Response:
     """Start a plugin, now and at every start."""
-    return _plugin(await services.plugins.enable(caller, body.plugin_name, grant=body.grant))
+    name, grant, repin = body.plugin_name, body.grant, body.repin
+    return _plugin(await services.plugins.enable(caller, name, grant=grant, repin=repin))
 
 
 @router.post("/disable", response_model=schemas.PluginOut, tags=["plugins"])

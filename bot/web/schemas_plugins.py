@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bot.domain.plugins import PluginState
+from bot.domain.plugins import PluginState, Signature
 
 Name = Field(pattern="^[a-z][a-z0-9_]{0,63}$", description="The name of a plugin.")
 
@@ -29,6 +29,8 @@ class PluginFields(BaseModel):
     rights: list[str] = Field(description="The rights that it asks for.")
     granted: list[str] = Field(description="The rights that it was granted.")
     tier: str | None
+    signature: Signature | None = Field(description="What its signature says; null: not looked at.")
+    publisher: str | None = Field(description="The key of who signed it.")
     digest: str | None = Field(description="SHA-256 of the code that runs, in hex.")
     pid: int | None
     calls: int
@@ -94,6 +96,9 @@ class EnableIn(PluginIn):
     """Which plugin, and whether it gets the rights that it asks for."""
 
     grant: bool = Field(False, description="Give it the rights that it asks for now.")
+    repin: bool = Field(
+        False, description="Take its publisher and its version as they are now, whatever they were."
+    )
 
 
 class ExecuteIn(PluginIn):
@@ -106,3 +111,48 @@ class ConfigIn(PluginIn):
     """The whole configuration of a plugin."""
 
     config: dict[str, Any]
+
+
+class KeyFields(BaseModel):
+    """What the operator said of the key of a publisher."""
+
+    key: str
+    name: str
+    revoked: bool
+    at: str = Field(description="When; RFC 3339.")
+
+
+class KeyListOut(BaseModel):
+    """Every key that the operator said something about."""
+
+    status: Literal["ok"]
+    items: list[KeyFields]
+    cursor: str | None
+
+
+class KeyOut(KeyFields):
+    """One key."""
+
+    status: Literal["ok"]
+
+
+class RevokedOut(KeyOut):
+    """A key that was revoked."""
+
+    ended: list[str] = Field(description="The plugins that ran until then.")
+
+
+PublicKey = Field(pattern="^ed25519:[A-Za-z0-9_-]{43}$", description="As keygen prints it.")
+
+
+class KeyIn(BaseModel):
+    """Which key."""
+
+    model_config = ConfigDict(extra="forbid")
+    key: str = PublicKey
+
+
+class TrustIn(KeyIn):
+    """Which key, and what to call it."""
+
+    name: str = Field("", max_length=100, description="Whose it is, in the operator's words.")

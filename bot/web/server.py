@@ -37,6 +37,7 @@ from bot.web import (
     rest_history,
     rest_logger,
     rest_metrics,
+    rest_plugin_keys,
     rest_plugins,
     rest_profiler,
     rest_recovery,
@@ -89,6 +90,7 @@ def build(
         rest_alerts,
         rest_backups,
         rest_recovery,
+        rest_plugin_keys,  # before that of the plugins: "keys" is none
         rest_plugins,
         rest_logger,
     ):
