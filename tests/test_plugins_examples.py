@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import os
 import shutil
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.cli.client import ServiceError
+from bot.plugins.manifest import Package, discover
 from tests.servers.rclone import Serve
 from tests.serving import Json, Service, eventually, sha256
 
@@ -174,3 +178,126 @@ def test_backups_go_to_s3(tmp_path: Path) -> None:
         (copy,) = service.client.post("/backups/create", {"wait": 50})["copies"]
         assert "answered 403" in copy["error"]
         assert server.password not in service.log
+
+
+def logic(name: str) -> Any:
+    """The module of an example, without a sandbox."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / name / "plugin.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_AT = "http://example.org/pub/films/"
+
+
+_PAGES = {
+    "nginx": """
+        <html><head><title>Index of /pub/films/</title></head><body><hr><pre><a href="../">../</a>
+        <a href="a%20b.mkv">a b.mkv</a>  01-Jan-2025 10:00  12
+        <a href="more/">more/</a>  01-Jan-2025 10:00  -
+        </pre><hr></body></html>""",
+    "apache": """
+        <table><tr><th><a href="?C=N;O=D">Name</a></th><th><a href="?C=M;O=A">Size</a></th></tr>
+        <tr><td><a href="/pub/">Parent Directory</a></td></tr>
+        <tr><td><img alt="[VID]"><a href="a%20b.mkv">a b.mkv</a></td></tr>
+        <tr><td><a href="more/">more/</a></td></tr></table>""",
+    "lighttpd": """
+        <tbody><tr class="d"><td class="n"><a href="../">..</a>/</td></tr>
+        <tr><td class="n"><a href="a%20b.mkv">a b.mkv</a></td></tr>
+        <tr class="d"><td class="n"><a href="more/">more</a>/</td></tr></tbody>""",
+    "caddy": """
+        <div class="breadcrumbs"><a href="../../">/</a><a href="../">pub</a></div>
+        <a href="./?sort=name&order=desc">Name</a><a href="./a%20b.mkv">a b.mkv</a>
+        <a href="./more/">more</a><footer><a href="https://caddyserver.com">Caddy</a></footer>""",
+    "one that wants out": """
+        <a href="a%20b.mkv"></a><a href="%2e%2e/secret"></a><a href="more/../../x"></a>
+        <a href="http://example.org:8080/pub/films/y"></a><a href="//other.org/pub/films/z"></a>
+        <a href="http://user@example.org/pub/films/w"></a><a href="http://[/"></a>
+        <a href="javascript:x"></a><a href="#top"></a><a href="more/"></a><a href="more/"></a>""",
+}
+
+
+@pytest.mark.parametrize("server", list(_PAGES))
+def test_listings_of_web_servers(server: str) -> None:
+    found = logic("index_listing").children(_AT, _PAGES[server])
+    assert found == [_AT + "a%20b.mkv", _AT + "more/"]
+
+
+class Listing(SimpleHTTPRequestHandler):
+    """The files of a directory, and pages that list them."""
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_a_listing_page_is_a_source(tmp_path: Path) -> None:
+    root = tmp_path / "www"
+    for name in ("pub/a b.bin", "pub/more/c.bin", "pub/more/deep/d.bin", "secret.bin"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    handler = functools.partial(Listing, directory=str(root))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    site = f"http://127.0.0.1:{server.server_address[1]}/pub/"
+    service = Service(tmp_path / "service")
+    install(service, "index_listing")
+    try:
+        with service:
+            configure(service, "index_listing", sites=[site])
+            assert links(service, site) == [
+                f"{site}a%20b.bin",
+                f"{site}more/c.bin",
+                f"{site}more/deep/d.bin",
+            ]
+            assert links(service, site.removesuffix("pub/")) is None
+            assert links(service, f"{site}a%20b.bin") is None
+            config = {"sites": [site], "max_depth": 1, "max_files": 1}
+            service.client.post(
+                "/plugins/config", {"plugin_name": "index_listing", "config": config}
+            )
+            with pytest.raises(ServiceError, match="more than 1 files"):
+                links(service, site)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def links(service: Service, link: str) -> Any:
+    """What the plugin makes of a link."""
+    asked = {"plugin_name": "index_listing", "data": {"link": link}}
+    return service.client.post("/plugins/execute", asked)["result"]
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("Some.Film.2019.1080p.x264.mkv", "Some Film (2019)/Some Film (2019).mkv"),
+        (
+            "dir/Blade Runner 2049 (2017) [4K].MP4",
+            "Blade Runner 2049 (2017)/Blade Runner 2049 (2017).mp4",
+        ),
+        ("some_show-s01e02.en.srt", "some show/Season 01/some show S01E02.en.srt"),
+        ("Show.Name.3x07.Title.avi", "Show Name/Season 03/Show Name S03E07.avi"),
+        ("2049.2017.mkv", "2049 (2017)/2049 (2017).mkv"),
+        ("holiday.mkv", None),
+        ("Some.Film.2019.nfo", None),
+        ("x264.1080p.mkv", None),
+    ],
+)
+def test_names_of_films_and_episodes(path: str, wanted: str | None) -> None:
+    manifest = tomllib.loads((EXAMPLES / "media_renamer/plugin.toml").read_text())
+    patterns = {name: each["default"] for name, each in manifest["config"]["properties"].items()}
+    assert logic("media_renamer").new_path(path, patterns) == wanted
+
+
+def test_examples_are_whole_and_run_only_where_they_are_copied_to() -> None:
+    assert discover(EXAMPLES.parent) == []
+    found = discover(EXAMPLES)
+    assert len(found) == 5
+    assert all(isinstance(each, Package) for each in found)
+    text = (EXAMPLES.parent / "README.md").read_text()
+    for each in found:
+        assert f"| `{each.id}` | " in text

@@ -34,7 +34,7 @@ PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
 class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host;
     ``decide`` lets its answers change what tasks do; ``net_from_config`` are names in its
-    configuration: of the URLs that the operator sets there, it reaches the hosts.
+    configuration: of the URLs (one, or a list) that the operator sets there, it reaches the hosts.
     """
 
     net: list[str] = []
@@ -43,8 +43,9 @@ class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     def hosts(self, config: Mapping[str, Any]) -> list[str]:
         """The hosts with ports, where the configuration is that one."""
-        configured = (_host_of(config.get(name)) for name in self.net_from_config)
-        return list(dict.fromkeys([*self.net, *(host for host in configured if host)]))
+        found = [config.get(name) for name in self.net_from_config]
+        urls = [url for each in found for url in (each if isinstance(each, list) else [each])]
+        return list(dict.fromkeys([*self.net, *filter(None, map(_host_of, urls))]))
 
     def words(self, config: Mapping[str, Any]) -> list[str]:
         """Each right in the words in which it is granted."""
