@@ -43,20 +43,18 @@ class PluginTaker:
         """Hand an archive over. PluginFailed, Conflict where the plugin fails or does not run;
         Unavailable where the archive can't be read to it."""
         try:
-            file = path.open("rb", buffering=0)
+            size = path.stat().st_size
+            theirs, ours = os.pipe2(os.O_CLOEXEC)
         except OSError as error:
             raise Unavailable(f"{record.name} can't be read: {error.strerror}") from error
-        with file:
-            facts = {"size": os.fstat(file.fileno()).st_size, "sha256": record.sha256}
-            theirs, ours = os.pipe2(os.O_CLOEXEC)
-            over = threading.Event()
-            feeding = asyncio.ensure_future(asyncio.to_thread(_feed, file.fileno(), ours, over))
-            try:
-                took = await self.call(self.plugin, "backup", record.name, facts, fds=[theirs])
-            finally:
-                over.set()
-                os.close(theirs)
-                await asyncio.wait([feeding])
+        facts, over = {"size": size, "sha256": record.sha256}, threading.Event()
+        feeding = asyncio.ensure_future(asyncio.to_thread(_feed, path, ours, over))
+        try:
+            took = await self.call(self.plugin, "backup", record.name, facts, fds=[theirs])
+        finally:
+            over.set()
+            os.close(theirs)
+            await asyncio.wait([feeding])
         if (failure := feeding.exception()) is not None:
             raise Unavailable(f"{record.name} can't be read to the end: {failure}")
         if took is False:
@@ -72,9 +70,9 @@ def takers(plugins: Callable[[], Sequence[PluginInfo]], call: Call) -> list[Plug
     ]
 
 
-def _feed(source: int, pipe: int, over: threading.Event) -> None:
+def _feed(path: Path, pipe: int, over: threading.Event) -> None:
     """Write a file into a pipe, and close that: to its end, or until nobody reads any more."""
-    try:
+    with open(pipe, "wb", buffering=0), path.open("rb", buffering=0) as file:
         os.set_blocking(pipe, False)
         ready = select.poll()
         ready.register(pipe, select.POLLOUT)
@@ -82,11 +80,9 @@ def _feed(source: int, pipe: int, over: threading.Event) -> None:
             if not ready.poll(_PATIENCE):
                 continue
             try:
-                if not os.sendfile(pipe, source, None, _AT_ONCE):
+                if not os.sendfile(pipe, file.fileno(), None, _AT_ONCE):
                     return
             except BlockingIOError:
                 continue
             except BrokenPipeError:
                 return
-    finally:
-        os.close(pipe)
