@@ -35,6 +35,7 @@ NAMES = (
     "http_many",
     "rclone_upload",
     "in_flight",
+    "plugins",
 )
 _MET = {True: "met", False: "**missed**", None: "–"}
 

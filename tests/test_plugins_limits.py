@@ -25,9 +25,9 @@ from bot.plugins.usage import MAX_ENTRIES, TooMuch
 from bot.plugins.values import Values
 from bot.store.plugins import Plugins
 from bot.store.repository import open_store
+from tests.hostile import den
 from tests.serving import Service, eventually
 from tests.test_metrics import OPENMETRICS, Series, series, value
-from tests.test_sandbox import den
 
 MIB = 1024 * 1024
 _GREEDY = """
@@ -221,6 +221,32 @@ def test_who_ends_right_after_the_start_does_not_run(tmp_path: Path) -> None:
     with service:
         assert "status 5" in str(_until(service, "waiting", "short_lived")["reason"])
         assert _plugin(service, "short_lived")["crashes"] >= 1
+
+
+_HANGS = """
+from bot.core.plugin_manager import BasePlugin
+import time
+
+class Hangs{number}(BasePlugin):
+    async def initialize(self):
+        time.sleep(3600)
+"""
+
+
+def test_plugins_that_never_come_up_hold_up_nobody(tmp_path: Path) -> None:
+    service = Service(tmp_path, PLUGIN_TIMEOUT="3600")
+    hanging = [f"hangs{number}" for number in range(10)]
+    for number, name in enumerate(hanging):
+        _write(service, name, _HANGS.format(number=number))
+    _write(service, "greedy", _GREEDY)
+    with service:  # ready, while they hang
+        _until(service, "running")
+        assert _do(service, "nothing") == "well"
+        states = {
+            each["id"]: each["state"] for each in service.client.get("/plugins/list")["items"]
+        }
+        assert {states[name] for name in hanging} == {"loading"}
+        assert service.terminate() == 0
 
 
 # The share of the CPU, with a clock of its own

@@ -6,16 +6,16 @@ worker: the end that does not expect them never has them, the kernel closes what
 
 from __future__ import annotations
 
+import array
 import asyncio
 import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bot.plugins.wire import Message, Splitter, Violation
+from bot.plugins.wire import Call, Message, Splitter, Violation
 
-_READ = 256 * 1024
-_MAX_FDS = 16
+_FDS_SIZE = socket.CMSG_SPACE(16 * array.array("i").itemsize)  # of ancillary data: 16 at once
 #: Bytes that wait for an end that does not read; more of them end the connection.
 MAX_WAITING = 64 * 1024 * 1024
 #: The reason of an end that the other side chose.
@@ -46,6 +46,7 @@ class Channel:
         self._waiting = 0
         self._given: list[int] = []
         self._open = True
+        self._is_held_up = False  # the other end does not read
         sock.setblocking(False)
         loop.add_reader(sock, self._readable)
 
@@ -79,26 +80,40 @@ class Channel:
     def _readable(self) -> None:
         try:
             if self._takes_fds:
-                data, fds, _, _ = socket.recv_fds(self._socket, _READ, _MAX_FDS)
-                self._given += fds
+                count = self._receive_fds()
             else:
-                data = self._socket.recv(_READ)
+                count = self._socket.recv_into(self._splitter.room)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data = b""  # it was reset: the other end died with something unread
-        if not data:
+            count = 0  # it was reset: the other end died with something unread
+        if not count:
             self.close(HUNG_UP)
             return
         try:
-            for message in self._splitter.feed(data):
-                count = getattr(message, "fds", 0) if self._takes_fds else 0
-                fds, self._given = self._given[:count], self._given[count:]
-                self._on_message(message, fds)
+            for message in self._splitter.took(count):
+                self._on_message(message, self._fds_of(message))
                 if not self._open:
                     return
         except Violation as error:
             self.close(f"it broke the protocol: {error}")
+
+    def _receive_fds(self) -> int:
+        """Read as ``recv_into`` does, and keep the descriptors that came along."""
+        count, extra, _, _ = self._socket.recvmsg_into([self._splitter.room], _FDS_SIZE)
+        for level, kind, data in extra:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                found = array.array("i")
+                found.frombytes(data[: len(data) - len(data) % found.itemsize])
+                self._given += found
+        return count
+
+    def _fds_of(self, message: Message) -> list[int]:
+        count = message.fds if isinstance(message, Call) and self._takes_fds else 0
+        if not count:
+            return []
+        fds, self._given = self._given[:count], self._given[count:]
+        return fds
 
     def _writable(self) -> None:
         while self._outgoing:
@@ -108,7 +123,9 @@ class Channel:
                     socket.send_fds(self._socket, [frame], fds) if fds else self._socket.send(frame)
                 )
             except (BlockingIOError, InterruptedError):
-                self._loop.add_writer(self._socket, self._writable)
+                if not self._is_held_up:
+                    self._is_held_up = True
+                    self._loop.add_writer(self._socket, self._writable)
                 return
             except OSError:
                 self.close(HUNG_UP)
@@ -119,7 +136,9 @@ class Channel:
                 self._outgoing[0] = (frame[sent:], ())
             else:
                 self._outgoing.popleft()
-        self._loop.remove_writer(self._socket)
+        if self._is_held_up:
+            self._is_held_up = False
+            self._loop.remove_writer(self._socket)
 
 
 def _close_all(fds: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import socket
+import stat
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,13 +21,14 @@ from bot.engines import children
 from bot.errors import MltbError, PluginFailed, Unavailable
 from bot.plugins import tiers, wire
 from bot.plugins.channel import HUNG_UP, Channel
+from bot.plugins.output import Output
+from bot.plugins.pending import Pending
 from bot.plugins.tiers import Tier
 from bot.plugins.worker import Spec
 from bot.plugins.zygote import Ended, Start, Started
 
 _MESSAGE = 4096
-_STDERR = 64 * 1024  # bytes of standard error that are read at once
-_LINE = 2000  # characters of a line of the log
+_WORDS = 2000  # characters of what a zygote said last
 _MAX_ASKING = 64  # calls of one plugin to the host at the same time
 _GRACE = 2.0  # seconds for a zygote to end
 #: One arena: every other costs address space, which is limited.
@@ -115,7 +117,7 @@ class Zygote:
     async def _read_errors(self, process: Process) -> None:
         assert process.stderr is not None
         while data := await process.stderr.read(_MESSAGE):
-            self._words = (self._words + data.decode(errors="replace"))[-_LINE:]
+            self._words = (self._words + data.decode(errors="replace"))[-_WORDS:]
 
     def _readable(self, control: socket.socket) -> None:
         try:
@@ -169,14 +171,11 @@ class Worker:
         self._broker = broker
         self._log = log
         self._on_end = on_end
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._abandoned: dict[int, asyncio.TimerHandle] = {}
+        self._pending = Pending(self.kill)
         self._asking: set[asyncio.Task[None]] = set()
         self._channel: Channel | None = None
         self._pidfd: int | None = None
-        self._errors: socket.socket | None = None
-        self._line = ""
+        self._output: Output | None = None
         self._why: str | None = None
         #: Whether it was this side that ended it.
         self.is_killed = False
@@ -188,9 +187,7 @@ class Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         errors, their_errors = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel = Channel(ours, loop, on_message=self._take, on_end=self._hung_up)
-        errors.setblocking(False)
-        self._errors = errors
-        loop.add_reader(errors, self._said)
+        self._output = Output(errors, self._log)
         try:
             with theirs, their_errors:
                 self._pidfd = await zygote.fork(
@@ -230,27 +227,25 @@ class Worker:
         """
         if not self.alive or self._channel is None:
             raise self._lost()
-        number = next(self._numbers)
+        if fds and self.spec.confined and not self.spec.landlock:
+            _check_pipes(self.spec.plugin, fds)
+        duplicates = [os.dup(fd) for fd in fds] if fds else ()
+        answer = self._pending.add(method, timeout)
         try:
-            frame = wire.pack(wire.Call(number, method, list(args), kwargs, len(fds)))
+            frame = wire.pack(wire.Call(answer.number, method, list(args), kwargs, len(fds)))
         except (TypeError, ValueError) as error:
+            self._pending.drop(answer)
+            for fd in duplicates:
+                os.close(fd)
             raise PluginFailed(
                 f"plugin {self.spec.plugin} can't be handed that: {error}"
             ) from error
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        timer = asyncio.get_running_loop().call_later(timeout, self._overdue, method, timeout)
+        self._channel.send(frame, duplicates)
         try:
-            self._channel.send(frame, [os.dup(fd) for fd in fds])
             return await answer
         except asyncio.CancelledError:
-            # The plugin still works on it: its answer is awaited, and its time is limited.
-            self._abandoned[number] = timer
+            self._pending.abandon(answer)
             raise
-        finally:
-            if number not in self._abandoned:
-                timer.cancel()
-            self._waiting.pop(number, None)
 
     def kill(self, why: str) -> None:
         """End it at once; what waits for it fails with that reason."""
@@ -269,8 +264,8 @@ class Worker:
         ``shutdown`` is called, each within that time. Waits until it is gone."""
         if grace:
             self.signal(signal.SIGCONT)  # whoever stopped it
-        if grace and self.alive and self._waiting:
-            await asyncio.wait(list(self._waiting.values()), timeout=grace)
+        if grace and self.alive and self._pending.waiting:
+            await asyncio.wait(self._pending.waiting, timeout=grace)
         if grace and self.alive:
             with contextlib.suppress(PluginFailed):
                 await self.call("shutdown", timeout=grace)
@@ -281,12 +276,9 @@ class Worker:
 
     async def idle(self) -> None:
         """Wait until no call is under way. Each ends in its time: it answers, or is overdue."""
-        while self._waiting:
-            await asyncio.wait(list(self._waiting.values()))
+        while self._pending.waiting:
+            await asyncio.wait(self._pending.waiting)
             await asyncio.sleep(0)  # those that waited for the answers take them
-
-    def _overdue(self, method: str, timeout: float) -> None:
-        self.kill(f"{method} did not answer within {timeout:g} s")
 
     def _take(self, message: wire.Message, _: list[int]) -> None:
         if isinstance(message, wire.Call):
@@ -297,10 +289,8 @@ class Worker:
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
             return
-        answer = self._waiting.pop(message.id, None)
-        if answer is None and (timer := self._abandoned.pop(message.id, None)):
-            timer.cancel()
-        elif answer is None:
+        answer = self._pending.pop(message.id)
+        if answer is None:
             self.kill(f"it answered a call that nobody made ({message.id})")
         elif not answer.done():
             if isinstance(message, wire.Failure):
@@ -318,31 +308,6 @@ class Worker:
         if self._channel is not None:
             self._channel.send(frame)
 
-    def _said(self) -> None:
-        """Its standard output and error: lines for the log, whole or cut."""
-        if self._errors is None:
-            return
-        try:
-            data = self._errors.recv(_STDERR)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._close_errors()
-            return
-        *lines, self._line = (self._line + data.decode(errors="replace")).split("\n")
-        self._line = self._line[-_LINE:]
-        for line in lines:
-            if line.strip():
-                self._log(line[:_LINE])
-
-    def _close_errors(self) -> None:
-        if self._errors is not None:
-            asyncio.get_running_loop().remove_reader(self._errors)
-            self._errors.close()
-            self._errors = None
-
     def _hung_up(self, reason: str) -> None:
         """The connection ended; how the process did is known in a moment, and is told then."""
         if self._why is None and reason != HUNG_UP:
@@ -350,12 +315,11 @@ class Worker:
         self.signal(signal.SIGKILL)
 
     def _ended(self, status: int) -> None:
-        self._said()
-        if self._line.strip():
-            self._log(self._line)
+        if self._output is not None:
+            self._output.end()
         if self._why is None:
             self._why = _how(status)
-        for answer in self._waiting.values():
+        for answer in self._pending.waiting:
             if not answer.done():
                 answer.set_exception(self._lost())
         self._gone.set()
@@ -366,18 +330,26 @@ class Worker:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close(self._why or "it ended")
-        self._close_errors()
+        if self._output is not None:
+            self._output.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
         for task in self._asking:
             task.cancel()
-        for timer in self._abandoned.values():
-            timer.cancel()
-        self._abandoned.clear()
+        self._pending.close()
 
     def _lost(self) -> PluginFailed:
         return PluginFailed(f"plugin {self.spec.plugin}: {self._why or 'it does not run'}")
+
+
+def _check_pipes(plugin: str, fds: Sequence[int]) -> None:
+    """Without Landlock a worker has /proc, where it could open a file that it was handed once more,
+    and for writing. A pipe or a socket gives it nothing new."""
+    for fd in fds:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode):
+            raise PluginFailed(f"plugin {plugin}: without Landlock it is handed pipes alone")
 
 
 def _raised(plugin: str, failure: wire.Failure) -> PluginFailed:

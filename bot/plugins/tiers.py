@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -98,7 +98,12 @@ def readable() -> list[str]:
     """What every worker may read: the interpreter, its libraries and this package."""
     own = [sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]
     own += [sysconfig.get_path("platlib"), str(Path(bot.__file__).parent)]
-    return [path for path in dict.fromkeys([*own, *_SYSTEM, *_DEVICES]) if Path(path).exists()]
+    return with_targets(path for path in [*own, *_SYSTEM, *_DEVICES] if Path(path).exists())
+
+
+def with_targets(paths: Iterable[str]) -> list[str]:
+    """Each path once, and where it leads where it is a link."""
+    return list(dict.fromkeys(each for path in paths for each in (path, os.path.realpath(path))))
 
 
 def bubblewrap_path() -> str | None:
@@ -147,5 +152,5 @@ def wrapping(program: str, code: Sequence[str], state: Sequence[str]) -> list[st
 
 def _bound(path: str) -> list[str]:
     if Path(path).is_symlink():  # /lib is a link where /usr is merged
-        return ["--symlink", str(Path(path).readlink()), path]
+        return ["--symlink", os.path.realpath(path), path]
     return ["--ro-bind", path, path]

@@ -14,6 +14,7 @@ import msgspec
 _LENGTH = struct.Struct(">I")
 #: The longest frame, in bytes.
 MAX_FRAME = 16 * 1024 * 1024
+_ROOM = 64 * 1024  # bytes of what is read at once
 
 
 class Violation(Exception):
@@ -72,32 +73,54 @@ def pack(message: Message, cap: int = MAX_FRAME) -> bytes:
 
 
 class Splitter:
-    """Cuts a stream of bytes into messages."""
+    """Cuts a stream of bytes into messages: what comes is read into ``room`` and then ``took``.
+
+    The memory is used again and again; a frame that is longer than it gets its own for as long as
+    it takes.
+    """
 
     def __init__(self, cap: int = MAX_FRAME) -> None:
-        self._buffer = bytearray()
         self._cap = cap
+        self._usual = memoryview(bytearray(_ROOM))
+        self._memory = self._usual
+        self._held = 0
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Take more bytes; the messages that are whole now. Violation where they are none."""
-        buffer = self._buffer
-        buffer += data
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        return self._memory[self._held :]
+
+    def took(self, count: int) -> list[Message]:
+        """So many bytes came; the messages that are whole now. Violation where they are none."""
+        memory, start, held = self._memory, 0, self._held + count
         found: list[Message] = []
-        start, held = 0, len(buffer)
+        needed = _ROOM
         while held - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
+            (length,) = _LENGTH.unpack_from(memory, start)
             if length > self._cap:
                 raise Violation(f"a frame of {length} bytes; at most {self._cap} are allowed")
             end = start + _LENGTH.size + length
             if held < end:
+                needed = end - start
                 break
-            found.append(_decode(bytes(memoryview(buffer)[start + _LENGTH.size : end])))
+            found.append(_decode(memory[start + _LENGTH.size : end]))
             start = end
-        del buffer[:start]
+        self._keep(memory[start:held], needed)
         return found
 
+    def _keep(self, rest: memoryview, needed: int) -> None:
+        """Move what is left to the front, of a memory that has room for ``needed`` bytes."""
+        self._held = len(rest)
+        if needed > len(self._memory):
+            # Twice what is there at most: who announces much and sends little takes little.
+            self._memory = memoryview(bytearray(min(needed, 2 * len(self._memory))))
+        elif len(self._memory) > _ROOM and needed <= _ROOM:
+            self._memory = self._usual
+        if rest:
+            self._memory[: len(rest)] = rest
 
-def _decode(body: bytes) -> Message:
+
+def _decode(body: memoryview) -> Message:
     try:
         return _decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:

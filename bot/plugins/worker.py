@@ -91,7 +91,7 @@ class _Worker:
         self._ended = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[int, asyncio.Task[None]] = {}
         self._loaded: Loaded | None = None
         self._channel = Channel(
             sock,
@@ -107,9 +107,8 @@ class _Worker:
 
     def _take(self, message: wire.Message, fds: list[int]) -> None:
         if isinstance(message, wire.Call):
-            task = self._loop.create_task(self._answer(message, fds))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            # Held here until it is done: the loop alone does not keep it.
+            self._running[message.id] = self._loop.create_task(self._answer(message, fds))
             return
         answer = self._waiting.pop(message.id, None)
         if answer is None or answer.done():
@@ -130,6 +129,7 @@ class _Worker:
         finally:
             for fd in fds:
                 _close(fd)
+            self._running.pop(call.id, None)
         self._channel.send(frame)
 
     async def _do(self, call: wire.Call, fds: list[int]) -> Any:
