@@ -45,7 +45,7 @@ def build_plugins(base: Base) -> PluginParts | None:
         return None
     # A thread of its own, which starts with the first request of a plugin.
     curl = CurlLoop(EgressPolicy(settings.egress_allow), ca_file=settings.http_ca_file)
-    policy, store = _policy(settings), Plugins(base.store.database)
+    policy, store = plugin_policy(settings), Plugins(base.store.database)
     home = settings.data_dir / "plugins"
     security = settings.plugin_security
     trust = Trust(
@@ -116,7 +116,8 @@ async def opened_plugins(
         await parts.curl.close()
 
 
-def _policy(settings: Settings) -> Policy:
+def plugin_policy(settings: Settings) -> Policy:
+    """The limits that the settings put on plugins."""
     thresholds = settings.plugin_thresholds
     return Policy(
         memory=settings.plugin_memory_limit * _MB,

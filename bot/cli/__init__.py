@@ -1,6 +1,16 @@
 """The command ``mltb``."""
 
-from bot.cli import alerts, backups, commands, logs, plugins, plugins_trust, profiling, recovery
+from bot.cli import (
+    alerts,
+    backups,
+    commands,
+    logs,
+    plugins,
+    plugins_author,
+    plugins_trust,
+    profiling,
+    recovery,
+)
 from bot.cli.common import main
 
 __all__ = [
@@ -10,6 +20,7 @@ __all__ = [
     "logs",
     "main",
     "plugins",
+    "plugins_author",
     "plugins_trust",
     "profiling",
     "recovery",

@@ -123,7 +123,7 @@ _verb("reload", "Run what lies in PLUGINS_DIR now.")
 @json_option
 def run(name: str, data: str, *, as_json: bool) -> None:
     """Call execute of a plugin with DATA, a JSON object of its arguments."""
-    arguments = _object(data, "DATA")
+    arguments = json_object(data, "DATA")
 
     def work(client: Client) -> int:
         answer = client.post("/plugins/execute", {"plugin_name": name, "data": arguments})
@@ -143,7 +143,7 @@ def config(name: str, config: str | None, changes: tuple[str, ...], *, as_json: 
 
     VALUE is JSON, or else text. Secrets are shown as stars, and stars leave them as they are.
     """
-    replaced = _object(config, "JSON") if config is not None else None
+    replaced = json_object(config, "JSON") if config is not None else None
     changed = dict(_change(each) for each in changes)
 
     def work(client: Client) -> int:
@@ -167,7 +167,8 @@ def _change(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _object(text: str, name: str) -> dict[str, Any]:
+def json_object(text: str, name: str) -> dict[str, Any]:
+    """The JSON object in ``text``; InvalidInput where it is none."""
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -149,7 +149,7 @@ def read(root: Path) -> Package:
     if root.is_symlink():
         raise PluginFailed(f"{root.name} is a link", hint="copy the plugin there")
     if root.suffix == ".py":
-        manifest = Manifest(id=_identifier(root.stem))
+        manifest = Manifest(id=identifier(root.stem))
         return Package(manifest, root, root)
     manifest = _manifest(root / MANIFEST)
     if manifest.id != root.name:
@@ -179,7 +179,7 @@ def parse(text: bytes) -> Manifest:
         raise PluginFailed(f"{MANIFEST}: {error}") from None
     except (RecursionError, ValueError):  # nested without end, or a number without end
         raise PluginFailed(f"{MANIFEST} is no manifest that anybody wrote") from None
-    _identifier(manifest.id)
+    identifier(manifest.id)
     if not fits(manifest.api, API_VERSION):
         raise PluginFailed(f"it needs the interface {manifest.api}; here is {API_VERSION}")
     for host in manifest.rights.net:
@@ -189,7 +189,8 @@ def parse(text: bytes) -> Manifest:
     return manifest
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """The same, where it can be the name of a plugin; else PluginFailed."""
     if not _ID.fullmatch(name):
         raise PluginFailed(
             f"{name!r} is no name of a plugin", hint="a to z, 0 to 9 and _, at most 64 characters"
