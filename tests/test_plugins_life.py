@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 import threading
@@ -9,11 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import pytest
 
 from bot.cli.client import Client, ServiceError
 from bot.errors import PluginFailed
 from bot.lock import Doorplate
+from bot.plugins import wire
 from bot.plugins.config_schema import ConfigSchema
 from tests.serving import Service, eventually
 
@@ -399,3 +402,73 @@ def test_values_have_a_version_and_survive(tmp_path: Path) -> None:
         write(service, "keeps", version(1))
         until_reason(service, "keeps", "of version 2")
         assert run(service, "keeps") == {"new a": [1, 1], "new b": [1, 2]}
+
+
+_INSTALLED = """
+raise RuntimeError("nobody imports this in the service")
+"""
+
+
+def _install(site: Path, distribution: str, package: str, points: dict[str, str]) -> None:
+    """As an installer does: files, and a list of them beside the entry points."""
+    info = site / f"{distribution}-1.0.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0.0\n")
+    lines = "\n".join(f"{name} = {value}" for name, value in points.items())
+    (info / "entry_points.txt").write_text(f"[mltb.plugins]\n{lines}\n")
+    root = site / package
+    files = [each.relative_to(site).as_posix() for each in root.rglob("*") if each.is_file()]
+    names = [*files, f"{info.name}/METADATA", f"{info.name}/entry_points.txt"]
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in names))
+
+
+def test_plugins_of_installed_packages_wait_for_the_operator(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    root = folder(site / "acme", "alerts", counts("installed"), 'id = "acme_alerts"\n')
+    folder(site / "acme", "other", counts("other"), 'id = "counts"\n')
+    for package in (site / "acme", root):
+        (package / "__init__.py").write_text(_INSTALLED)
+    _install(
+        site,
+        "acme",
+        "acme",
+        {"acme_alerts": "acme.alerts", "counts": "acme.other", "nothing": "acme.nothing"},
+    )
+    service = Service(tmp_path, PYTHONPATH=str(site))
+    write(service, "counts", counts("mine"))
+    with service:
+        found = until(service, "acme_alerts", state="disabled")
+        assert "acme" in found["reason"]
+        clash = until(service, "counts", state="failed")["reason"]
+        assert "acme" in clash
+        assert str(service.plugins) in clash
+        assert "acme/nothing/plugin.toml" in until(service, "nothing", state="failed")["reason"]
+        assert service.run("plugins", "enable", "acme_alerts").status == 0
+        assert run(service, "acme_alerts") == "installed"
+        service.terminate()
+        service.start()
+        until(service, "acme_alerts", state="running")
+        # The operator's word was about that one, and not about whoever has the name next.
+        service.terminate()
+        (site / "acme-1.0.0.dist-info").rename(site / "evil-1.0.0.dist-info")
+        metadata = site / "evil-1.0.0.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text().replace("acme", "evil"))
+        service.start()
+        assert "evil" in until(service, "acme_alerts", state="disabled")["reason"]
+
+
+def test_names_that_nobody_can_show_are_refused(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    folder(service.plugins, "named", counts("named"), 'id = "named"\n')
+    Path(os.fsdecode(os.fsencode(service.plugins / "named") + b"/\xff.txt")).write_text("")
+    Path(os.fsdecode(os.fsencode(service.plugins) + b"/b\xff\x1b.py")).write_text("")
+    with service:
+        assert "\\udcff.txt" in until(service, "named", state="failed")["reason"]
+        assert "no name of a plugin" in until(service, "b\\udcff\\x1b", state="failed")["reason"]
+        assert "\x1b" not in service.run("plugins", "list").out
+
+
+def test_an_extension_of_messagepack_is_a_violation() -> None:
+    answer = msgspec.msgpack.encode(["answer", 1, msgspec.msgpack.Ext(5, b"x")])
+    with pytest.raises(wire.Violation, match="extension of type 5"):
+        wire.Splitter().feed(len(answer).to_bytes(4, "big") + answer)

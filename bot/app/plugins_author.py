@@ -17,6 +17,7 @@ import msgspec
 from bot.app.parts import SystemClock
 from bot.app.plugins import plugin_policy
 from bot.config import Settings
+from bot.domain.events import Event
 from bot.domain.plugins import PluginRecord, PluginState
 from bot.engines.curl import CurlLoop
 from bot.engines.curl_handle import Response
@@ -26,7 +27,8 @@ from bot.plugins import hooks
 from bot.plugins.broker import HttpPort
 from bot.plugins.launcher import Launcher
 from bot.plugins.manifest import read
-from bot.plugins.samples import ARCHIVE, Event, samples
+from bot.plugins.samples import ARCHIVE, samples
+from bot.plugins.samples import Event as Recorded
 from bot.plugins.sandbox import Broker
 from bot.plugins.supervisor import Supervisor
 from bot.store.plugins_memory import MemoryPlugins
@@ -54,7 +56,7 @@ async def tried(
     root: Path,
     *,
     config: dict[str, Any],
-    events: Sequence[Event] | None,
+    events: Sequence[Recorded] | None,
     reach: bool,
 ) -> list[Outcome]:
     """What comes of the start of the plugin at ``root`` and of each event: the recorded ones, or a
@@ -84,12 +86,17 @@ async def _launched(settings: Settings, home: Path, *, reach: bool) -> AsyncIter
         store=MemoryPlugins(),
         http=http,
         clock=SystemClock(),
+        publish=_unheard,
     )
     try:
         yield launcher
     finally:
         await launcher.close()
         await curl.close()
+
+
+def _unheard(_: Event) -> None:
+    """Nobody listens to what happens here."""
 
 
 class _Agreeable:
@@ -124,7 +131,7 @@ class _Trial:
 
         return ask
 
-    async def run(self, events: Sequence[Event] | None) -> list[Outcome]:
+    async def run(self, events: Sequence[Recorded] | None) -> list[Outcome]:
         """Start it, and have each event happen."""
         plugin = self.supervisor.plugin
         await self.supervisor.start()
@@ -145,7 +152,7 @@ class _Trial:
             outcomes.append(self._outcome(event.hook, result, error))
         return outcomes
 
-    async def _happen(self, event: Event) -> Any:
+    async def _happen(self, event: Recorded) -> Any:
         plugin, call = self.supervisor.plugin, self.supervisor.call
         if event.hook != "execute":
             answer = await call("hook", event.hook, event.payload)

@@ -43,7 +43,8 @@ class PluginKey(msgspec.Struct, frozen=True, omit_defaults=True):
 class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The operator's word about a plugin. ``rights`` are those that it was granted, in words such
     as ``net example.org:443``. ``publisher`` is the key of what ran last, ``highest`` the highest
-    version that ran."""
+    version that ran. ``origin`` is the distribution whose plugin it is about, empty for one in
+    PLUGINS_DIR: no other inherits what was granted."""
 
     id: str
     enabled: bool = True
@@ -51,6 +52,7 @@ class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     rights: list[str] = []
     publisher: str | None = None
     highest: str | None = None
+    origin: str = ""
 
 
 class PluginStore(Protocol):

@@ -10,15 +10,16 @@ from typing import Any
 
 import msgspec
 
-from bot.domain.plugins import PluginRecord, PluginState, PluginStore
+from bot.domain.plugins import PluginState, PluginStore
 from bot.domain.ports import Clock
 from bot.domain.redaction import Redactor
 from bot.errors import Conflict, MltbError, NotFound, PluginFailed, PolicyRefused
 from bot.plugins.dispatch import Dispatcher
+from bot.plugins.installed import find
 from bot.plugins.known import Known, PluginConfig, PluginInfo
 from bot.plugins.launcher import Launcher
 from bot.plugins.limits import Limiter
-from bot.plugins.manifest import Broken, Package, discover
+from bot.plugins.manifest import Broken, Package
 from bot.plugins.publishers import Publishers
 from bot.plugins.supervisor import Supervisor
 from bot.plugins.vault import fingerprint
@@ -103,14 +104,17 @@ class PluginHost:
         """Look again at what lies in the directory; the names that are new."""
         records = {record.id: record for record in await self._store.records()}
         fresh = []
-        found = {each.id: each for each in await asyncio.to_thread(discover, self._directory)}
+        found = {each.id: each for each in await asyncio.to_thread(find, self._directory)}
         for name, each in found.items():
             known = self._known.get(name)
-            if known is None:
-                record = records.get(name) or PluginRecord(name, enabled=self._auto_load)
-                known = self._known[name] = Known(each, record)
+            if known is None or (known.supervisor is None and not known.fits(each)):
+                known = Known.of(each, records.get(name), auto_load=self._auto_load)
+                self._known[name] = known
                 fresh.append(name)
-            known.lies(each)
+            if known.fits(each):
+                known.lies(each)
+            else:
+                known.is_gone = True  # another has its name
         for name in [name for name in self._known if name not in found]:
             known = self._known[name]
             known.is_gone = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -75,6 +75,20 @@ class Known:
     seen: str | None = None
     reload_error: str | None = None
     is_gone: bool = False
+
+    @classmethod
+    def of(cls, found: Package | Broken, record: PluginRecord | None, *, auto_load: bool) -> Self:
+        """One that is new here. What was installed is never started but by the operator's word,
+        and a record about a plugin of another origin is none of its own."""
+        origin = found.origin
+        if record is None or record.origin != origin:
+            record = PluginRecord(found.id, enabled=auto_load and not origin, origin=origin)
+        waits = f"it came with {origin}; mltb plugins enable {found.id} starts it"
+        return cls(found, record, reason=waits if origin and not record.enabled else None)
+
+    def fits(self, found: Package | Broken) -> bool:
+        """Whether that is the plugin that this was about, or a broken one of its name."""
+        return isinstance(found, Broken) or found.origin == self.record.origin
 
     def lies(self, found: Package | Broken) -> None:
         """Note what lies there now."""

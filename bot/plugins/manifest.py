@@ -90,11 +90,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A plugin on the disk: its manifest, its root (a file or a folder), its file to load."""
+    """A plugin on the disk: its manifest, its root (a file or a folder), its file to load.
+    ``origin`` is the distribution that it was installed with, empty for PLUGINS_DIR."""
 
     manifest: Manifest
     root: Path
     entry: Path
+    origin: str = ""
 
     @property
     def id(self) -> str:
@@ -119,6 +121,7 @@ class Broken:
     id: str
     root: Path
     reason: str
+    origin: str = ""
 
 
 def discover(directory: Path) -> list[Package | Broken]:
@@ -127,37 +130,43 @@ def discover(directory: Path) -> list[Package | Broken]:
         return []
     found: dict[str, Package | Broken] = {}
     for path in sorted(directory.iterdir()):
-        name = path.stem if path.suffix == ".py" else path.name
+        name = printable(path.stem if path.suffix == ".py" else path.name)
         if name.startswith((".", "_")):
             continue
-        is_plugin = path.suffix == ".py" or (path / MANIFEST).exists()
-        if not is_plugin:
-            continue
-        if name in found:
-            reason = f"a file and a folder are called {name}; one of them has to go"
-            found[name] = Broken(name, path, reason)
-            continue
         try:
+            if path.suffix != ".py" and not (path / MANIFEST).exists():
+                continue
+            if name in found:
+                raise PluginFailed(f"a file and a folder are called {name}; one of them has to go")
             found[name] = read(path)
         except PluginFailed as error:
             found[name] = Broken(name, path, error.message)
+        except OSError as error:
+            found[name] = Broken(name, path, f"it can't be read: {error.strerror}")
     return list(found.values())
 
 
-def read(root: Path) -> Package:
-    """The plugin at ``root``. PluginFailed where it is none, with the reason."""
+def printable(name: str) -> str:
+    """A name from the disk with escapes for what nobody can show, such as bytes that are no
+    UTF-8."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def read(root: Path, name: str | None = None, origin: str = "") -> Package:
+    """The plugin at ``root``, which has to have that name (the folder's where None is given).
+    PluginFailed where it is none, with the reason."""
     if root.is_symlink():
         raise PluginFailed(f"{root.name} is a link", hint="copy the plugin there")
     if root.suffix == ".py":
         manifest = Manifest(id=identifier(root.stem))
         return Package(manifest, root, root)
-    manifest = _manifest(root / MANIFEST)
-    if manifest.id != root.name:
-        raise PluginFailed(f"the folder {root.name} holds the plugin {manifest.id}")
+    manifest, name = _manifest(root / MANIFEST), name or root.name
+    if manifest.id != name:
+        raise PluginFailed(f"the folder {printable(name)} holds the plugin {manifest.id}")
     entry = root / manifest.entry
     if entry.parent != root or entry.is_symlink() or not entry.is_file():
         raise PluginFailed(f"entry = {manifest.entry!r}: no file of that name lies in the folder")
-    return Package(manifest, root, entry)
+    return Package(manifest, root, entry, origin)
 
 
 def _manifest(path: Path) -> Manifest:

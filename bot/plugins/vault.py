@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import PluginFailed
-from bot.plugins.manifest import Broken, Package
+from bot.plugins.manifest import Broken, Package, printable
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,16 @@ def read_files(root: Path) -> Content:
         names[:] = sorted(name for name in names if name not in _IGNORED)
         for name in [*names, *found]:
             if Path(directory, name).is_symlink():
-                raise PluginFailed(f"{name} is a link", hint="a plugin holds files alone")
+                raise PluginFailed(
+                    f"{printable(name)} is a link", hint="a plugin holds files alone"
+                )
         for name in found:
             path = Path(directory, name)
+            if printable(name) != name:
+                raise PluginFailed(
+                    f"{printable(name)} is no name of a file in a plugin",
+                    hint="UTF-8 without control characters",
+                )
             if path.suffix == ".pyc":
                 raise PluginFailed(f"{name} is compiled", hint="a plugin holds its source")
             relative = _text(path.relative_to(root).as_posix())

@@ -48,7 +48,14 @@ class Failure(msgspec.Struct, tag="failure", array_like=True, frozen=True):
 
 Message = Call | Answer | Failure
 
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+def _no_extension(code: int, _: memoryview) -> object:
+    raise ValueError(f"an extension of type {code}")
+
+
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(
+    Message, ext_hook=_no_extension
+)
 
 
 def _plain(value: object) -> object:
