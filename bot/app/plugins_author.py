@@ -68,7 +68,7 @@ async def tried(
     with tempfile.TemporaryDirectory(prefix="mltb-plugin-") as home:
         async with _launched(settings, Path(home), reach=reach) as launcher:
             package = read(root.resolve())
-            record = PluginRecord(package.id, config=config, rights=package.manifest.rights.words())
+            record = PluginRecord(package.id, config=config, rights=package.asks(config))
             trial = _Trial(await launcher.prepare(package, record))
             try:
                 return await trial.run(events)
