@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from bot.plugins.samples import ARCHIVE, samples
 from bot.plugins.samples import Event as Recorded
 from bot.plugins.sandbox import Broker
 from bot.plugins.supervisor import Supervisor
+from bot.plugins.trust import Trust
 from bot.store.plugins_memory import MemoryPlugins
 
 
@@ -80,13 +82,17 @@ async def tried(
 async def _launched(settings: Settings, home: Path, *, reach: bool) -> AsyncIterator[Launcher]:
     curl = CurlLoop(EgressPolicy(settings.egress_allow), ca_file=settings.http_ca_file)
     http: HttpPort = curl if reach else _Agreeable()
+    store, clock = MemoryPlugins(), SystemClock()
     launcher = Launcher(
         home,
-        policy=plugin_policy(settings),
-        store=MemoryPlugins(),
+        # Whatever the service runs without walls, here they are.
+        policy=replace(plugin_policy(settings), sandbox=True, full_trust=()),
+        store=store,
         http=http,
-        clock=SystemClock(),
+        clock=clock,
         publish=_unheard,
+        # Who writes it has not signed it yet.
+        trust=Trust(store, clock, require_signature=False, verify_checksum=False),
     )
     try:
         yield launcher

@@ -66,11 +66,6 @@ def read_files(root: Path) -> Content:
                 )
         for name in found:
             path = Path(directory, name)
-            if printable(name) != name:
-                raise PluginFailed(
-                    f"{printable(name)} is no name of a file in a plugin",
-                    hint="UTF-8 without control characters",
-                )
             if path.suffix == ".pyc":
                 raise PluginFailed(f"{name} is compiled", hint="a plugin holds its source")
             relative = _text(path.relative_to(root).as_posix())
@@ -95,10 +90,11 @@ async def fingerprint(found: Package | Broken) -> str:
 
 
 def _text(name: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise PluginFailed(f"{name!r} is no name in UTF-8") from None
+    if printable(name) != name:
+        raise PluginFailed(
+            f"{printable(name)} is no name of a file in a plugin",
+            hint="UTF-8 without control characters",
+        )
     return name
 
 

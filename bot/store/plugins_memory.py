@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bot.domain.plugins import PluginRecord
+from bot.domain.plugins import PluginKey, PluginRecord
 from bot.errors import QuotaReached
 
 
@@ -13,6 +13,7 @@ class MemoryPlugins:
 
     def __init__(self) -> None:
         self._records: dict[str, PluginRecord] = {}
+        self._keys: dict[str, PluginKey] = {}
         self._values: dict[str, dict[str, bytes]] = {}
 
     async def records(self) -> Sequence[PluginRecord]:
@@ -22,6 +23,14 @@ class MemoryPlugins:
     async def save_record(self, record: PluginRecord) -> None:
         """Store one."""
         self._records[record.id] = record
+
+    async def publisher_keys(self) -> Sequence[PluginKey]:
+        """The operator's word about each key, in their order."""
+        return [self._keys[key] for key in sorted(self._keys)]
+
+    async def save_publisher_key(self, key: PluginKey) -> None:
+        """Store one."""
+        self._keys[key.key] = key
 
     async def value(self, plugin: str, key: str) -> bytes | None:
         """The JSON under a key of a plugin, or None."""
