@@ -21,7 +21,7 @@ from bot.plugins import tiers
 from bot.plugins.sandbox import Worker, Zygote
 from bot.plugins.worker import Spec
 
-_CALLS = 5_000
+_CALLS = 2_000
 _ROUNDS = 5
 _LANES = 8
 _STARTS = 15

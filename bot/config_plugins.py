@@ -70,7 +70,7 @@ class PluginSettings(BaseSettings):
         "Advice for authors: the sandbox is what holds.",
     )
     plugin_memory_limit: int = Field(
-        256, ge=16, description="MB of memory that one plugin may have."
+        256, ge=32, description="MB of memory that one plugin may have, Python itself included."
     )
     plugin_timeout: Seconds = Field(
         300.0, description="Seconds that one call of a plugin may take; then it is killed."

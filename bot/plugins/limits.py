@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _TICK = 1.0  # seconds
 _BURST = 5.0  # seconds of its share that a plugin may have saved
 _COUNTING = 50  # a directory is counted again after so many times as long as counting took
+_LONGEST = 10.0  # seconds, and after this at the latest
 _MB = 1024 * 1024
 
 
@@ -117,7 +118,10 @@ class Limiter:
     def _judge(self, supervisor: Supervisor, worker: Worker, look: _Look) -> None:
         plugin, meter = supervisor.plugin, self._meters[supervisor.plugin.id]
         if look.held is not None:
-            meter.held, meter.next_count = look.held, meter.at + _COUNTING * look.seconds
+            meter.held, meter.next_count = (
+                look.held,
+                meter.at + min(_COUNTING * look.seconds, _LONGEST),
+            )
         held = meter.held if isinstance(meter.held, int) else None
         process = look.process
         if process is not None:

@@ -68,7 +68,7 @@ def _host_of(url: Any) -> str | None:
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Lower limits than the operator's, in MB and seconds; higher ones are cut to those."""
 
-    memory: Annotated[int, msgspec.Meta(ge=16)] | None = None
+    memory: Annotated[int, msgspec.Meta(ge=32)] | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 

@@ -276,6 +276,7 @@ class Worker:
 
     async def idle(self) -> None:
         """Wait until no call is under way. Each ends in its time: it answers, or is overdue."""
+        self.signal(signal.SIGCONT)  # whoever stopped it
         while self._pending.waiting:
             await asyncio.wait(self._pending.waiting)
             await asyncio.sleep(0)  # those that waited for the answers take them

@@ -291,6 +291,8 @@ class Supervisor:
 
     def _again(self, why: str) -> None:
         """Start it anew in a while, unless that was in vain too often."""
+        if self._is_stopped:
+            return
         now = self._clock.monotonic()
         self._crashes.append(now)
         if len(self._crashes) == _CRASHES and now - self._crashes[0] < _WINDOW:
