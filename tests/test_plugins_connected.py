@@ -84,9 +84,15 @@ def _page(service: Service) -> str:
     return found
 
 
-def _until_told(service: Service, name: str, count: int) -> list[Json]:
-    eventually(lambda: len(_told(service, name)) >= count, lambda: service.log[-4000:])
-    return _told(service, name)
+def _until_told(service: Service, name: str, rule: str, state: str = "firing") -> Json:
+    """What a plugin was told of a rule, once it was."""
+
+    def found() -> list[Json]:
+        told = _told(service, name)
+        return [each for each in told if (each["rule"], each["state"]) == (rule, state)]
+
+    eventually(lambda: bool(found()), lambda: service.log[-4000:])
+    return found()[0]
 
 
 def test_alert_plugins_are_channels_that_lose_nothing(tmp_path: Path) -> None:
@@ -98,15 +104,16 @@ def test_alert_plugins_are_channels_that_lose_nothing(tmp_path: Path) -> None:
             "/alerts/trigger",
             {"title": "Smoke", "message": "in the cellar", "severity": "critical"},
         )
-        # It dies while it is told, and is told again when it is back.
-        (told,) = _until_told(service, "pager", 1)
+        # It dies while it is told, and is told again when it is back; of its death as well.
+        told = _until_told(service, "pager", "manual")
         assert told["id"] == raised["id"]
+        assert _until_told(service, "pager", "plugin_crashed")["labels"] == {"plugin": "pager"}
         assert told["severity"] == "critical"
         assert told["message"] == "in the cellar"
         assert (told["rule"], told["state"], told["count"]) == ("manual", "firing", 1)
-        eventually(lambda: _delivered(service) == 1, lambda: service.log)
+        eventually(lambda: _delivered(service) >= 2, lambda: service.log)
         service.client.post("/alerts/channels/plugin:pager/test")
-        assert _until_told(service, "pager", 2)[1]["rule"] == "test"
+        assert _until_told(service, "pager", "test")["severity"] == "low"
         _configure(service, "pager", deaf=True)
         with pytest.raises(ServiceError, match="did not get there"):
             service.client.post("/alerts/channels/plugin:pager/test")
@@ -135,10 +142,9 @@ def test_what_monitor_plugins_say_is_shown_kept_and_watched(tmp_path: Path) -> N
         eventually(lambda: f"{_lamp('glow')} 1.0" in _page(service), lambda: _page(service))
         assert f"{_lamp('nan')} " not in _page(service)
         _configure(service, "lamp", glow=9)
-        told = _until_told(service, "pager", 1)[0]
-        assert (told["rule"], told["state"], told["value"]) == ("glow", "firing", 9.0)
+        assert _until_told(service, "pager", "glow")["value"] == 9.0
         _configure(service, "lamp", glow=2)
-        assert _until_told(service, "pager", 2)[1]["state"] == "resolved"
+        _until_told(service, "pager", "glow", "resolved")
         (kept,) = service.client.get("/metrics/history", name="plugin:lamp:glow")["items"]
         assert 9.0 in kept["max"]
         # What is no gauge is told once, and what was said before is not good for ever.

@@ -274,14 +274,14 @@ def links(service: Service, link: str) -> Any:
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
-        ("Some.Film.2019.1080p.x264.mkv", "Some Film (2019)/Some Film (2019).mkv"),
+        ("Some.Film.2019.1080p.x264.mkv", "Some Film (2019).mkv"),
         (
             "dir/Blade Runner 2049 (2017) [4K].MP4",
-            "Blade Runner 2049 (2017)/Blade Runner 2049 (2017).mp4",
+            "Blade Runner 2049 (2017).mp4",
         ),
-        ("some_show-s01e02.en.srt", "some show/Season 01/some show S01E02.en.srt"),
-        ("Show.Name.3x07.Title.avi", "Show Name/Season 03/Show Name S03E07.avi"),
-        ("2049.2017.mkv", "2049 (2017)/2049 (2017).mkv"),
+        ("some_show-s01e02.en.srt", "some show S01E02.en.srt"),
+        ("Show.Name.3x07.Title.avi", "Show Name S03E07.avi"),
+        ("2049.2017.mkv", "2049 (2017).mkv"),
         ("holiday.mkv", None),
         ("Some.Film.2019.nfo", None),
         ("x264.1080p.mkv", None),

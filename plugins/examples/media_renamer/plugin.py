@@ -1,8 +1,9 @@
 """Names of films and episodes by patterns, as media servers expect them.
 
-``Some.Film.2019.1080p.mkv`` becomes ``Some Film (2019)/Some Film (2019).mkv``, and
-``some_show-s01e02.en.srt`` becomes ``some show/Season 01/some show S01E02.en.srt``. What is neither
-keeps its name. A submission may give patterns of its own as parameters of the step.
+``Some.Film.2019.1080p.mkv`` becomes ``Some Film (2019).mkv``, and ``some_show-s01e02.en.srt``
+becomes ``some show S01E02.en.srt``. What is neither keeps its name. A submission may give patterns
+of its own as parameters of the step; where they have slashes, they make folders below the one of
+the task.
 """
 
 import logging
