@@ -29,8 +29,8 @@ class PluginSecurity(NestedModel):
 
     verify_checksum: bool = Field(
         True,
-        description="At each start, compare the copy that runs with the files it was made of, and "
-        "those with a plugin.files that nobody signed. What is signed is compared in any case.",
+        description="When a plugin is loaded, compare the copy that runs with the files it is made "
+        "of, and those with a plugin.files that nobody signed. What is signed is always compared.",
     )
     require_signature: bool = Field(
         False, description="Run only what a key has signed that the operator trusts."

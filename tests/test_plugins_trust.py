@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -476,6 +477,7 @@ async def _launcher(directory: Path, policy: Policy) -> AsyncIterator[tuple[Laun
 
 @asynccontextmanager
 async def _host(directory: Path, policy: Policy) -> AsyncIterator[PluginHost]:
+    """The plugins below ``directory``, which have not started yet."""
     async with _launcher(directory, policy) as (launcher, store):
         host = PluginHost(
             directory / "plugins",
@@ -487,8 +489,6 @@ async def _host(directory: Path, policy: Policy) -> AsyncIterator[PluginHost]:
             watch=False,
             clock=SystemClock(),
         )
-        host.start()
-        await host.started()
         try:
             yield host
         finally:
@@ -516,6 +516,8 @@ async def test_where_no_walls_can_be_built_nothing_runs_but_what_the_settings_na
     _folder(plugins)
     (plugins / "walled.py").write_text(_CODE.replace("Greets", "Walled"))
     async with _host(tmp_path, _policy(full_trust=["greets"])) as host:
+        host.start()
+        await host.started()
         walled, free = host.info("walled"), host.info("greets")
         assert (walled.state, walled.pid, walled.tier) == (PluginState.FAILED, None, None)
         assert "no Landlock" in str(walled.reason)
@@ -525,7 +527,41 @@ async def test_where_no_walls_can_be_built_nothing_runs_but_what_the_settings_na
         assert await host.execute_plugin("greets", str(secret)) == "a secret of the host"
         assert "greets runs without walls" in caplog.text
     async with _host(tmp_path, _policy(sandbox=False)) as host:
+        host.start()
+        await host.started()
         assert {each.tier for each in host.list_plugins()} == {"none"}
+
+
+_HANGS = """
+    async def initialize(self):
+        import asyncio
+        print("here")
+        await asyncio.sleep(3600)
+"""
+
+
+def _says(host: PluginHost) -> list[str]:
+    return list(host.lines("greets")) if host.list_plugins() else []
+
+
+async def test_a_plugin_whose_key_is_revoked_while_it_starts_does_not(
+    tmp_path: Path, publisher: Publisher
+) -> None:
+    folder = _folder(tmp_path / "plugins")
+    with (folder / "plugin.py").open("a") as file:
+        file.write(_HANGS)
+    publisher.sign(folder)
+    async with _host(tmp_path, _policy(sandbox=False)) as host:
+        host.start()
+        await asyncio.to_thread(
+            eventually, lambda: _says(host) == ["here"], lambda: str(host.list_plugins())
+        )
+        _, ended = await host.publishers.revoke(publisher.key)
+        assert ended == ["greets"]
+        await host.started()
+        found = host.info("greets")
+        assert (found.state, found.publisher) == (PluginState.REFUSED, publisher.key)
+        assert "revoked" in str(found.reason)
 
 
 async def test_a_plugin_that_changes_while_it_is_looked_at_is_noticed(tmp_path: Path) -> None:

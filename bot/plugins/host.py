@@ -13,7 +13,7 @@ import msgspec
 from bot.domain.plugins import PluginState, PluginStore
 from bot.domain.ports import Clock
 from bot.domain.redaction import Redactor
-from bot.errors import Conflict, MltbError, NotFound, PluginFailed, PolicyRefused
+from bot.errors import Conflict, MltbError, NotFound, PluginFailed
 from bot.plugins.dispatch import Dispatcher
 from bot.plugins.installed import find
 from bot.plugins.known import Known, PluginConfig, PluginInfo
@@ -198,7 +198,7 @@ class PluginHost:
         await supervisor.start()
         try:
             await self.publishers.settle(known, supervisor)
-        except PolicyRefused as error:
+        except (MltbError, OSError) as error:
             known.fail(error)
         self._changed()
 

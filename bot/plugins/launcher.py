@@ -42,7 +42,7 @@ class Policy:
     ``calls`` at the same time over all plugins, ``values`` in bytes that one keeps in the store,
     ``imports`` that plugins may name (None: all). ``sandbox`` is off, or a plugin in
     ``full_trust``, where there shall be no walls; ``verify_checksum``: a copy is compared with what
-    it is a copy of at each start.
+    it is a copy of when a plugin is loaded.
     """
 
     memory: int
@@ -95,10 +95,10 @@ class Launcher:
         """Everything but the start. PolicyRefused where a right was not granted, Unavailable
         where this machine has no walls, PluginFailed where its files are none of a plugin or its
         directory holds too much."""
-        tier = await self._tier(package.id)
         content, verdict = await self.examine(package)
         self.trust.admit(verdict, package.manifest, record)
         _check_rights(package, record)
+        tier = await self._tier(package.id)
         await asyncio.to_thread(self._make_room, self._state / package.id)
         async with self._keeping:
             code = await asyncio.to_thread(
@@ -166,7 +166,8 @@ class Launcher:
     async def examine(self, package: Package) -> tuple[Content, Verdict]:
         """The files of a plugin, read once, and who made them."""
         content = await asyncio.to_thread(read_content, package)
-        if package.root.is_dir() and parse(content.files[MANIFEST]) != package.manifest:
+        text = content.files.get(MANIFEST)
+        if package.root.is_dir() and (text is None or parse(text) != package.manifest):
             raise PluginFailed(f"plugin {package.id} changed while it was read", hint="try again")
         return content, await asyncio.to_thread(self.trust.examine, content, package.manifest)
 

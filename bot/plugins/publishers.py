@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from bot.domain.plugins import PluginKey, PluginRecord, PluginState, PluginStore
-from bot.errors import PolicyRefused
+from bot.errors import MltbError, PolicyRefused
 from bot.plugins.known import Known
 from bot.plugins.launcher import Launcher
 from bot.plugins.manifest import Package
@@ -55,18 +55,19 @@ class Publishers:
 
     async def settle(self, known: Known, supervisor: Supervisor) -> None:
         """After a start: later versions are held against the publisher and the version of this one.
-        Where its key was revoked meanwhile it ends: PolicyRefused."""
+        It ends where that can't be stored, or where its key was revoked meanwhile (PolicyRefused).
+        """
         plugin = supervisor.plugin
         try:
             self._check(supervisor, known.record)
-        except PolicyRefused:
+            if plugin.state is PluginState.RUNNING:
+                record = pinned(known.record, plugin.verdict, plugin.package.manifest.version)
+                if record != known.record:
+                    known.record = record
+                    await self._store.save_record(record)
+        except (MltbError, OSError):
             await supervisor.stop(0)
             raise
-        if plugin.state is PluginState.RUNNING:
-            record = pinned(known.record, plugin.verdict, plugin.package.manifest.version)
-            if record != known.record:
-                known.record = record
-                await self._store.save_record(record)
 
     async def repinned(self, package: Package, record: PluginRecord) -> PluginRecord:
         """The record where the operator takes what lies there now, whoever made it."""

@@ -218,6 +218,8 @@ class Supervisor:
         if self._restart is not None:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)
+        if self._coming is not None:  # whoever starts it is told so
+            self._coming.kill("it was stopped")
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.stop(grace)
