@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from bot.config_graphql import GraphqlSettings
 from bot.config_operations import OperationsSettings
 from bot.config_plugins import PluginSettings
 from bot.config_sources import NESTED, Declared, from_config_py, from_dotenv, from_names
@@ -40,8 +41,10 @@ from bot.errors import ConfigError
 __all__ = ["Loaded", "NestedModel", "Rate", "Settings", "load", "shown"]
 
 
-class Settings(OperationsSettings, PluginSettings):
+class Settings(OperationsSettings, PluginSettings, GraphqlSettings):
     """The effective settings. A field ``data_dir`` is the setting ``DATA_DIR``."""
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     model_config = SettingsConfigDict(
         extra="ignore", env_nested_delimiter=NESTED, frozen=True, validate_default=True
@@ -202,6 +205,11 @@ class Settings(OperationsSettings, PluginSettings):
         description="Finished tasks that are kept; the oldest go first.",
     )
 
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each setting that was set comes from, by its name in lower case."""
+        return self._origins
+
     @model_validator(mode="after")
     def _roots(self) -> Settings:
         if not self.local_roots:
@@ -273,4 +281,5 @@ def load(
         problems += [declared.wrong(item, origins) for item in error.errors(include_url=False)]
     if problems or settings is None:
         raise ConfigError("the settings can't be used:\n  " + "\n  ".join(problems))
+    settings._origins = origins  # noqa: SLF001 - its own
     return Loaded(settings, origins)

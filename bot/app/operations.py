@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bot.app.logs import opened_logs
@@ -14,9 +14,14 @@ from bot.app.operations_recovery import opened_recovery
 from bot.app.parts import Base, Transfers
 from bot.app.plugins_connected import backup_takers, connected_plugins
 from bot.app.profiling import build_profiling
+from bot.config import Loaded
+from bot.config_sources import Declared
 from bot.domain import events
+from bot.domain.queue import QueuePolicy
+from bot.operations.readings import Readings
 from bot.plugins.host import PluginHost
-from bot.services import Backups, Metrics, Plugins, Services, Tasks, Tokens
+from bot.services import Backups, Metrics, Plugins, Services, System, Tasks, Tokens
+from bot.services.system import About, Setting
 
 
 @asynccontextmanager
@@ -27,6 +32,7 @@ async def opened_operations(
     tokens: Tokens,
     host: PluginHost | None,
     *,
+    is_open: Callable[[], bool],
     restores: bool = True,
 ) -> AsyncIterator[Services]:
     """Everything that watches, listening to the events; and all services together.
@@ -56,6 +62,29 @@ async def opened_operations(
                 backups=Backups(backups),
                 recovery=recovery,
                 plugins=Plugins(host),
+                system=_system(base, numbers.readings, is_open),
             )
         finally:
             base.hub.publish(events.ServiceStopping(base.clock.now()))
+
+
+def _system(base: Base, readings: Readings, is_open: Callable[[], bool]) -> System:
+    settings = base.settings
+    leaves = Declared(type(settings)).leaves()
+    about = About(
+        database="sqlite" if settings.database_url is None else "postgresql",
+        cache="memory" if settings.redis_url is None else "redis",
+        policy=QueuePolicy(settings.max_active, settings.max_active_per_user),
+        settings=[
+            Setting(name, value, origin, leaves[name.lower()].description or "")
+            for name, value, origin in Loaded(settings, settings.origins).rows()
+        ],
+    )
+    return System(
+        about,
+        readings=readings,
+        tokens=base.store,
+        cache=base.cache,
+        clock=base.clock,
+        is_open=is_open,
+    )

@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from bot.app.engines import build_engines
+from bot.app.graphql import opened_graphql
 from bot.app.logs import kept_log
 from bot.app.operations import opened_operations
 from bot.app.operations_backups import build_restorer
@@ -27,6 +28,7 @@ from bot.lock import InstanceLock
 from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
+from bot.web.switch import Switch
 
 _CACHE = 32 * 1024 * 1024  # bytes of the memory cache
 
@@ -40,19 +42,21 @@ class App:
     services: Services
     hub: EventHub
     profiler: Profiler
+    graphql: ASGIApp | None
 
     def let_go(self) -> None:
         """End the answers that have no end of their own, so that the web server can stop."""
         self.services.logs.end()
 
-    def web(self) -> FastAPI:
+    def web(self) -> ASGIApp:
         """The ASGI application of this service."""
         scheduler = self.transfers.scheduler
-        return server.build(
+        rest = server.build(
             self.services,
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
         )
+        return rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
 
 
 @asynccontextmanager
@@ -143,7 +147,15 @@ async def _started(
     host = await stack.enter_async_context(opened_plugins(base, transfers, plugins))
     # They hear of every event, so they start before tasks and stop after them.
     services = await stack.enter_async_context(
-        opened_operations(base, transfers, tasks, tokens, host, restores=restore)
+        opened_operations(
+            base,
+            transfers,
+            tasks,
+            tokens,
+            host,
+            is_open=lambda: transfers.scheduler.open,
+            restores=restore,
+        )
     )
     stack.push_async_callback(transfers.scheduler.stop)
     await transfers.scheduler.start(run_restored=restore)
@@ -152,7 +164,8 @@ async def _started(
         stack.push_async_callback(transfers.janitor.stop)
     transfers.governor.start()
     stack.push_async_callback(transfers.governor.stop)
-    return App(settings, transfers, services, base.hub, base.profiler)
+    graphql = await stack.enter_async_context(opened_graphql(base, services))
+    return App(settings, transfers, services, base.hub, base.profiler, graphql)
 
 
 async def _opened_base(settings: Settings, stack: AsyncExitStack, *, keep_log: bool) -> Base:

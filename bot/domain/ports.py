@@ -241,7 +241,7 @@ class TaskQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which tasks, in which order. ``cursor`` is what the page before gave.
 
     ``text`` is looked for in name and source, without case. ``sort`` is ``created``, ``updated``,
-    ``size``, ``name`` or ``priority``.
+    ``size``, ``name`` or ``priority``. ``cursors`` asks for the cursor of each task as well.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -254,13 +254,16 @@ class TaskQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     descending: bool = True
     limit: int = 50
     cursor: str | None = None
+    cursors: bool = False
 
 
 class TaskPage(msgspec.Struct, frozen=True):
-    """A page of tasks and the cursor of the next, None on the last."""
+    """A page of tasks and the cursor of the next, None on the last. ``cursors`` are those after
+    each item, where they were asked for."""
 
     items: list[Task]
     cursor: str | None
+    cursors: list[str] = []
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -290,6 +293,9 @@ class TaskStore(Protocol):
 
     async def get(self, task_id: str) -> Task | None:
         """The task, or None."""
+
+    async def get_many(self, task_ids: Sequence[str]) -> list[Task]:
+        """Those of the tasks that there are."""
 
     async def page(self, query: TaskQuery, live: LiveTasks = ...) -> TaskPage:
         """A page of tasks; those that ``live`` gives are not read again."""

@@ -16,6 +16,7 @@ from bot.services.metrics import Metrics
 from bot.services.plugins import Plugins
 from bot.services.profiling import Profiling
 from bot.services.recovery import Recovery
+from bot.services.system import System
 from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
 from bot.services.tokens import Tokens
 
@@ -35,6 +36,7 @@ __all__ = [
     "Services",
     "Submission",
     "Submitted",
+    "System",
     "TaskView",
     "Tasks",
     "Tokens",
@@ -55,3 +57,4 @@ class Services:
     backups: Backups
     recovery: Recovery
     plugins: Plugins
+    system: System

@@ -274,6 +274,18 @@ class Tasks:
             raise NotFound(f"there is no task {task_id!r}", hint="mltb list shows those there are")
         return TaskView(task, self._runner.snapshot().get(task_id))
 
+    async def many(self, caller: Caller, task_ids: Sequence[str]) -> dict[str, TaskView]:
+        """Those of the tasks that there are and that the caller may see, by id."""
+        found = {each: task for each in task_ids if (task := self._scheduler.live(each))}
+        if missing := [each for each in task_ids if each not in found]:
+            found |= {task.id: task for task in await self._store.get_many(missing)}
+        progress = self._runner.snapshot()
+        return {
+            task.id: TaskView(task, progress.get(task.id))
+            for task in found.values()
+            if self._may_see(caller, task)
+        }
+
     async def wait(
         self, caller: Caller, task_id: str, seconds: float, version: int | None
     ) -> TaskView:

@@ -161,6 +161,10 @@ class Store:
         found = await self._tasks(tasks.c.id == task_id)
         return found[0] if found else None
 
+    async def get_many(self, task_ids: Sequence[str]) -> list[Task]:
+        """Those of the tasks that there are."""
+        return await self._tasks(tasks.c.id.in_(list(task_ids)))
+
     async def page(self, query: TaskQuery, live: LiveTasks = _none_is_live) -> TaskPage:
         """A page of tasks. ``since`` (inclusive) and ``until`` are times of creation.
 
@@ -177,8 +181,14 @@ class Store:
                 known[row["id"]] = rows.task_of(row)
         # One that was removed between the two reads is left out.
         items = [known[task_id] for task_id in ids if task_id in known]
+        cursors = [
+            pages.cursor_after(place, query)
+            for place in (found[: query.limit] if query.cursors else ())
+            if place["id"] in known
+        ]
         more = len(found) > query.limit
-        return TaskPage(items, pages.cursor_after(found[query.limit - 1], query) if more else None)
+        following = pages.cursor_after(found[query.limit - 1], query) if more else None
+        return TaskPage(items, following, cursors)
 
     async def count(self, user: str | None = None) -> dict[TaskState, int]:
         """How many tasks are in each state, of one user or of all."""

@@ -53,9 +53,7 @@ def task(view: TaskView) -> dict[str, Any]:
         "engine": of.engine,
         "priority": of.priority,
         "force": of.force,
-        "steps": [
-            msgspec.to_builtins(step) | {"params": _params(step.params)} for step in of.steps
-        ],
+        "steps": [msgspec.to_builtins(step) | {"params": params(step.params)} for step in of.steps],
         "stages": [_stage(stage) for stage in of.stages],
         "progress": None if view.progress is None else progress(view.progress),
         "error": None if of.failure is None else failure(of.failure),
@@ -144,8 +142,9 @@ def _stage(of: Stage) -> dict[str, Any]:
     }
 
 
-def _params(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: "***" if "password" in name else value for name, value in params.items()}
+def params(given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a step, without passwords."""
+    return {name: "***" if "password" in name else value for name, value in given.items()}
 
 
 def _rounded(value: float | None) -> float | None:

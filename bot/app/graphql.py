@@ -1,0 +1,148 @@
+"""The GraphQL door, as the settings want it. It is built when somebody asks for the first time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bot.app.parts import Base
+from bot.cache import open_cache
+from bot.config import Settings
+from bot.errors import ConfigError
+from bot.services import Services
+
+if TYPE_CHECKING:
+    from bot.graphql.desk import Options
+
+_MB = 1024 * 1024
+
+
+@asynccontextmanager
+async def opened_graphql(base: Base, services: Services) -> AsyncIterator[ASGIApp | None]:
+    """The application of ``/graphql``; None where it is off."""
+    if not base.settings.enable_graphql_api:
+        yield None
+        return
+    _check(base.settings)
+    async with AsyncExitStack() as stack:
+        yield _Later(base, services, stack)
+
+
+def _check(settings: Settings) -> None:
+    if settings.query_cache_backend == "redis" and settings.redis_url is None:
+        raise ConfigError(
+            "QUERY_CACHE_BACKEND is redis, and there is no REDIS_URL",
+            hint="give REDIS_URL, or write QUERY_CACHE_BACKEND=memory",
+        )
+
+
+class _Later:
+    """Loads the library (25 MB) with the first request, and hands everything on."""
+
+    def __init__(self, base: Base, services: Services, stack: AsyncExitStack) -> None:
+        self._base = base
+        self._services = services
+        self._stack = stack
+        self._building = asyncio.Lock()
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if self._app is None:
+            async with self._building:
+                if self._app is None:
+                    self._app = await self._build()
+        await self._app(scope, receive, send)
+
+    async def _build(self) -> ASGIApp:
+        await asyncio.to_thread(_load)
+        from bot.graphql.desk import Desk
+        from bot.graphql.http import GraphqlHttp
+        from bot.graphql.identity import identify
+        from bot.graphql.rates import Rates
+
+        base, settings, services = self._base, self._base.settings, self._services
+        security = settings.graphql_security
+        kept_in_redis = settings.query_cache_backend == "redis" and settings.redis_url
+        redis = kept_in_redis.get_secret_value() if kept_in_redis else None
+        cache = await open_cache(
+            redis,
+            prefix=settings.cache_key_prefix,
+            max_bytes=settings.query_cache_size * _MB,
+            profiler=base.profiler,
+        )
+        self._stack.push_async_callback(cache.close)
+        desk = Desk(
+            services,
+            cache,
+            _options(settings),
+            hub=base.hub,
+            profiler=base.profiler,
+            clock=base.clock,
+        )
+        await self._stack.enter_async_context(desk.open())
+        rates = None
+        if security.rate_limit_queries:
+            prefix = f"{settings.cache_key_prefix}rate"
+            rates = Rates(security.max_queries_per_minute, redis, prefix, base.clock)
+        return GraphqlHttp(
+            desk,
+            authenticate=identify(services.tokens, required=security.require_authentication),
+            count=None if rates is None else rates.count,
+            note=lambda method, status, seconds: services.metrics.answered(
+                "/graphql", method, status, seconds
+            ),
+            cache=cache,
+            max_body=security.max_body,
+        )
+
+
+def _load() -> None:
+    """Import and build the schema, which takes half a second."""
+    from bot.graphql import schema
+
+    schema.build()
+
+
+def _options(settings: Settings) -> Options:
+    from bot.graphql.desk import Options
+    from bot.graphql.guards import Limits
+
+    security = settings.graphql_security
+    return Options(
+        limits=Limits(
+            depth=security.max_depth if security.block_deeply_nested_queries else None,
+            tokens=security.max_tokens,
+            aliases=security.max_aliases,
+            directives=security.max_directives,
+            fields=security.max_fields,
+            cost=security.max_cost,
+        ),
+        introspection=settings.graphql_introspection,
+        suggestions=security.suggestions,
+        keeps=settings.query_cache_enabled,
+        ttl=settings.query_cache_ttl,
+        backend=settings.query_cache_backend,
+        max_bytes=settings.query_cache_size * _MB,
+        timeout=settings.graphql_timeout,
+        optimises=settings.enable_query_optimization,
+        renews=settings.index_hot_queries and settings.query_cache_enabled,
+        trusted=_trusted(settings.graphql_trusted_documents),
+    )
+
+
+def _trusted(directory: Path | None) -> Mapping[str, str] | None:
+    """The documents of a directory by their SHA-256."""
+    if directory is None:
+        return None
+    try:
+        texts = [path.read_text("utf-8") for path in sorted(directory.rglob("*.graphql"))]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"GRAPHQL_TRUSTED_DOCUMENTS: {directory}: {error}") from None
+    return {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}

@@ -1,0 +1,48 @@
+"""What the resolvers of one request have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from strawberry.dataloader import DataLoader
+
+from bot.services import Caller, Services, TaskView
+
+if TYPE_CHECKING:
+    from bot.graphql.types.service import CacheStats, HotQuery
+
+
+class Desk(Protocol):
+    """What the door knows of itself."""
+
+    def cache_stats(self, caller: Caller) -> CacheStats:
+        """What the cache of answers did."""
+
+    def hot_queries(self, caller: Caller, limit: int) -> list[HotQuery]:
+        """The queries that are asked most often."""
+
+    async def invalidate(self, caller: Caller, tags: Sequence[str] | None) -> Sequence[str]:
+        """Forget the answers about those, or all; the tags."""
+
+
+@dataclass(slots=True)
+class Context:
+    """Who asks, and of whom. ``tasks`` fetches the tasks that several places of an answer name in
+    one query."""
+
+    caller: Caller
+    services: Services
+    desk: Desk
+    tasks: DataLoader[str, TaskView | None]
+
+    @classmethod
+    def of(cls, caller: Caller, services: Services, desk: Desk) -> Context:
+        """The context of one request."""
+
+        async def load(ids: list[str]) -> list[TaskView | None]:
+            found = await services.tasks.many(caller, ids)
+            return [found.get(each) for each in ids]
+
+        return cls(caller, services, desk, DataLoader(load_fn=load, max_batch_size=500))

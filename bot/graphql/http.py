@@ -1,0 +1,287 @@
+"""GraphQL over HTTP, after the draft specification of that name (graphql-over-http).
+
+A route of its own in ASGI, because a kept answer takes less time than a framework around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from bot.cache import Cache
+from bot.domain.context import within_request
+from bot.errors import Conflict, MltbError, Unauthenticated
+from bot.graphql import shaping
+from bot.graphql.desk import Desk, NotByGet, Request
+from bot.graphql.execution import Answer, refusal
+from bot.graphql.guards import Refused
+from bot.services import Caller
+
+log = logging.getLogger(__name__)
+
+_GRAPHQL = "application/graphql-response+json"
+_JSON = "application/json"
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_DAY = 86_400.0
+_STATIC = Path(__file__).parent / "static"
+#: Sites can't set it in a request to another one without being asked first (CORS).
+_NOT_A_FORM = b"graphql-require-preflight"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks. ``ambient`` says that their browser said so by itself, with a cookie."""
+
+    caller: Caller
+    ambient: bool = False
+
+
+class Authenticator(Protocol):
+    """Says who sent those headers (lower-case names)."""
+
+    async def __call__(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Unauthenticated where nobody did."""
+
+
+#: Counts a request of a caller. TooMany where it is one too many.
+Count = Callable[[str], Awaitable[None]]
+#: Told of each answered request: method, status, seconds.
+Note = Callable[[str, int, float], None]
+
+
+class _Bad(Exception):
+    """A request that is none. ``status`` is that of HTTP."""
+
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+class GraphqlHttp:
+    """The ASGI application of ``/graphql`` for HTTP."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        authenticate: Authenticator,
+        count: Count | None,
+        note: Note,
+        cache: Cache,
+        max_body: int,
+    ) -> None:
+        self._desk = desk
+        self._authenticate = authenticate
+        self._count = count
+        self._note = note
+        self._cache = cache
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given if _SAFE_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        begun, method = time.perf_counter(), scope["method"]
+        with within_request(request_id.decode()):
+            status, body, media, more = await self._respond(scope, headers, receive)
+            await _send(send, status, body, media, [(b"x-request-id", request_id), *more])
+        self._note(method, status, time.perf_counter() - begun)
+
+    async def _respond(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[int, bytes, str, list[tuple[bytes, bytes]]]:
+        accept = headers.get(b"accept", b"").decode("latin-1").lower()
+        media = _media(accept)
+        try:
+            if scope["method"] == "GET" and self._wants_page(scope, accept):
+                return 200, await _page(), "text/html; charset=utf-8", _PAGE_HEADERS
+            if media is None:
+                raise _Bad(406, "not_acceptable", f"answers are {_GRAPHQL} or {_JSON}")
+            found = await self._answer(scope, headers, receive)
+        except _Bad as error:
+            body = refusal(shaping.refused(Refused(error.code, str(error)))).body
+            more = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+            return error.status, body, media or _JSON, more
+        except MltbError as error:
+            return self._problem(error, media or _JSON)
+        except NotByGet:
+            body = refusal(
+                shaping.refused(Refused("not_by_get", "a mutation is sent by POST"))
+            ).body
+            return 405, body, media or _JSON, [(b"allow", b"POST")]
+        status = 200 if media == _JSON or found.begun else 400
+        return status, found.body, media or _JSON, []
+
+    async def _answer(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Answer:
+        method = scope["method"]
+        if method not in {"GET", "POST"}:
+            raise _Bad(405, "method", "send POST, or GET for a query", allow="GET, POST")
+        body = await self._read(headers, receive) if method == "POST" else b""
+        identity = await self._authenticate(headers)
+        if identity.ambient and _NOT_A_FORM not in headers:
+            raise _Bad(403, "csrf", "with a cookie, the header GraphQL-Require-Preflight is needed")
+        caller = identity.caller
+        if self._count is not None:
+            await self._count(caller.token_id or caller.user)
+        if method == "GET":
+            return await self._desk.ask(caller, _from_query(scope), reads_only=True)
+        request = _from_body(headers, body)
+        key = headers.get(b"idempotency-key")
+        if key is None:
+            return await self._desk.ask(caller, request)
+        return await self._once(caller, key, body, request)
+
+    async def _once(self, caller: Caller, key: bytes, body: bytes, request: Request) -> Answer:
+        """The answer to the first request with that key. Conflict where another one had it."""
+        if len(key) > 200:
+            raise _Bad(400, "idempotency_key", "an Idempotency-Key has at most 200 characters")
+        name = hashlib.sha256(b"\0".join([caller.user.encode(), key])).hexdigest()
+        digest = hashlib.sha256(body).digest()
+
+        async def make() -> bytes:
+            found = await self._desk.ask(caller, request)
+            return digest + bytes([found.clean, found.begun]) + found.body
+
+        kept = await self._cache.single_flight(f"once:{name}", ttl=_DAY, make=make)
+        if kept[:32] != digest:
+            raise Conflict(
+                "another request had that Idempotency-Key", hint="choose a new key for a new one"
+            )
+        return Answer(kept[34:], clean=bool(kept[32]), begun=bool(kept[33]))
+
+    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        too_large = _Bad(413, "body_too_large", f"a request has at most {self._max_body} bytes")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body:
+            raise too_large
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Bad(400, "disconnected", "the request broke off")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body:
+                raise too_large
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _wants_page(self, scope: Scope, accept: str) -> bool:
+        return (
+            self._desk.options.introspection
+            and "text/html" in accept
+            and b"query=" not in scope["query_string"]
+        )
+
+    def _problem(
+        self, error: MltbError, media: str
+    ) -> tuple[int, bytes, str, list[tuple[bytes, bytes]]]:
+        more = []
+        if isinstance(error, Unauthenticated):
+            more.append((b"www-authenticate", b'Bearer realm="mltb"'))
+        if (wait := error.details.get("retry_after")) is not None:
+            more.append((b"retry-after", str(wait).encode()))
+        return error.status, refusal(shaping.plain(error)).body, media, more
+
+
+def _media(accept: str) -> str | None:
+    """The media type of the answer; None where the client takes none of ours."""
+    if not accept:
+        return _JSON
+    for part in accept.split(","):
+        kind = part.partition(";")[0].strip()
+        if kind == _GRAPHQL:
+            return _GRAPHQL
+        if kind in {_JSON, "*/*", "application/*"}:
+            return _JSON
+    return None
+
+
+class _Body(msgspec.Struct):
+    query: str | None = None
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None  # noqa: N815 - the specification's name
+    extensions: dict[str, Any] | None = None
+    documentId: str | None = None  # noqa: N815 - the specification's name
+
+
+_bodies = msgspec.json.Decoder(_Body)
+
+
+def _from_body(headers: Mapping[bytes, bytes], body: bytes) -> Request:
+    kind, _, charset = headers.get(b"content-type", b"").decode("latin-1").partition(";")
+    if kind.strip().lower() != _JSON:
+        raise _Bad(415, "media_type", f"a request is {_JSON}")
+    if "charset" in charset.lower() and "utf-8" not in charset.lower().replace("utf8", "utf-8"):
+        raise _Bad(415, "media_type", "a request is in UTF-8")
+    if body[:64].lstrip()[:1] == b"[":
+        raise _Bad(400, "batching_off", "send one operation at a time")
+    try:
+        found = _bodies.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _Bad(400, "bad_request", f"the body is no request: {error}"[:300]) from None
+    return _request(found)
+
+
+def _from_query(scope: Scope) -> Request:
+    try:
+        given = parse_qs(scope["query_string"].decode("ascii"), max_num_fields=10)
+        plain = {name: values[-1] for name, values in given.items()}
+        for name in ("variables", "extensions"):
+            if plain.get(name):
+                plain[name] = json.loads(plain[name])
+        found = msgspec.convert(plain, _Body)
+    except (ValueError, UnicodeError, RecursionError) as error:
+        raise _Bad(400, "bad_request", f"the query string is no request: {error}"[:300]) from None
+    return _request(found)
+
+
+def _request(found: _Body) -> Request:
+    persisted = (found.extensions or {}).get("persistedQuery")
+    hashed = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
+    document = found.documentId or (hashed if isinstance(hashed, str) else None)
+    if found.query is None and document is None:
+        raise _Bad(400, "no_query", "the request has no query")
+    if found.query is not None:
+        document = None
+    return Request(found.query, found.variables or {}, found.operationName, document)
+
+
+_PAGE_HEADERS: list[tuple[bytes, bytes]] = []
+
+
+async def _page() -> bytes:
+    return (_STATIC / "graphiql.html").read_bytes()
+
+
+async def _send(
+    send: Send, status: int, body: bytes, media: str, more: list[tuple[bytes, bytes]]
+) -> None:
+    headers = [
+        (b"content-type", media.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"private, no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"vary", b"Accept"),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
