@@ -281,5 +281,5 @@ def load(
         problems += [declared.wrong(item, origins) for item in error.errors(include_url=False)]
     if problems or settings is None:
         raise ConfigError("the settings can't be used:\n  " + "\n  ".join(problems))
-    settings._origins = origins  # noqa: SLF001 - its own
+    settings._origins = origins
     return Loaded(settings, origins)

@@ -23,6 +23,7 @@ HEIGHTS = {
     "config_types": 1,
     "config_sources": 1.1,
     "config_operations": 1.1,
+    "config_graphql": 1.1,
     "config_plugins": 1.1,
     "config": 1.2,
     "domain": 2,
@@ -34,6 +35,7 @@ HEIGHTS = {
     "operations": 4,
     "services": 5,
     "web": 6,
+    "graphql": 6.5,
     "core": 7.5,
     "lock": 7,
     "app": 8,
@@ -41,7 +43,7 @@ HEIGHTS = {
     "__main__": 10,
 }
 #: Those that read the settings; all other parts are given their values.
-CONFIGURED = {"app", "cli", "config", "config_operations", "config_plugins", "config_sources"}
+CONFIGURED = {"app", "cli", "config", "config_graphql", "config_operations", "config_plugins", "config_sources"}
 #: Runs before each child, in an interpreter that knows no packages.
 BARE = ROOT / "engines/leash.py"
 #: Those that hand a part of our environment on to a child.

@@ -16,6 +16,7 @@ from bot.cache import open_cache
 from bot.config import Settings
 from bot.errors import ConfigError
 from bot.services import Services
+from bot.web.switch import ByType
 
 if TYPE_CHECKING:
     from bot.graphql.desk import Options
@@ -66,6 +67,7 @@ class _Later:
         from bot.graphql.http import GraphqlHttp
         from bot.graphql.identity import identify
         from bot.graphql.rates import Rates
+        from bot.graphql.socket import GraphqlSocket
 
         base, settings, services = self._base, self._base.settings, self._services
         security = settings.graphql_security
@@ -91,16 +93,26 @@ class _Later:
         if security.rate_limit_queries:
             prefix = f"{settings.cache_key_prefix}rate"
             rates = Rates(security.max_queries_per_minute, redis, prefix, base.clock)
-        return GraphqlHttp(
+        authenticate = identify(services.tokens, required=security.require_authentication)
+        count = None if rates is None else rates.count
+        http = GraphqlHttp(
             desk,
-            authenticate=identify(services.tokens, required=security.require_authentication),
-            count=None if rates is None else rates.count,
+            authenticate=authenticate,
+            count=count,
             note=lambda method, status, seconds: services.metrics.answered(
                 "/graphql", method, status, seconds
             ),
             cache=cache,
             max_body=security.max_body,
         )
+        socket = GraphqlSocket(
+            desk,
+            authenticate=authenticate,
+            count=count,
+            max_message=security.max_body,
+            most=security.max_subscriptions,
+        )
+        return ByType({"http": http, "websocket": socket})
 
 
 def _load() -> None:

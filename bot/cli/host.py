@@ -99,7 +99,7 @@ async def served(
         config = uvicorn.Config(
             app.web(),
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from strawberry.dataloader import DataLoader
 
+from bot.domain.events import EventHub
+from bot.domain.ports import Clock
 from bot.services import Caller, Services, TaskView
 
 if TYPE_CHECKING:
@@ -35,14 +37,18 @@ class Context:
     caller: Caller
     services: Services
     desk: Desk
+    hub: EventHub
+    clock: Clock
     tasks: DataLoader[str, TaskView | None]
 
     @classmethod
-    def of(cls, caller: Caller, services: Services, desk: Desk) -> Context:
+    def of(
+        cls, caller: Caller, services: Services, desk: Desk, hub: EventHub, clock: Clock
+    ) -> Context:
         """The context of one request."""
 
         async def load(ids: list[str]) -> list[TaskView | None]:
             found = await services.tasks.many(caller, ids)
             return [found.get(each) for each in ids]
 
-        return cls(caller, services, desk, DataLoader(load_fn=load, max_batch_size=500))
+        return cls(caller, services, desk, hub, clock, DataLoader(load_fn=load, max_batch_size=500))

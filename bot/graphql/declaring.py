@@ -44,6 +44,11 @@ def resolver(function: Callable[..., Any]) -> Any:
     return strawberry.field(function, description=inspect.getdoc(function))
 
 
+def followed(function: Callable[..., Any]) -> Any:
+    """A field that can be followed; its docstring is its description."""
+    return strawberry.subscription(function, description=inspect.getdoc(function))
+
+
 def choice(kind: type[T], name: str | None = None) -> type[T]:
     """An enumeration of the domain as one of the schema."""
     found: type[T] = strawberry.enum(kind, name=name, description=inspect.getdoc(kind))  # type: ignore[call-overload]

@@ -27,6 +27,7 @@ from bot.graphql.execution import Answer, Executor, failed, refusal
 from bot.graphql.guards import Limits, Refused
 from bot.graphql.hot import HotQueries, Kept
 from bot.graphql.schema import core
+from bot.graphql.streams import Follower, Streams
 from bot.graphql.types.service import CacheStats, HotQuery
 from bot.services import Caller, Scope, Services
 
@@ -93,6 +94,7 @@ class Desk:
             longest=options.ttl,
             kept=_DOCUMENTS if options.optimises else 0,
         )
+        self._streams = Streams(self._executor)
         self._dropping: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -104,6 +106,7 @@ class Desk:
             yield
         finally:
             deaf()
+            await self._streams.close()
             if renewing is not None:
                 renewing.cancel()
             await asyncio.gather(*self._dropping, *filter(None, [renewing]), return_exceptions=True)
@@ -192,7 +195,7 @@ class Desk:
         begun = time.perf_counter()
         found: Answer | None = None
         try:
-            context = Context.of(caller, self._services, self)
+            context = self._context(caller)
             found = await self._executor.execute(document, operation, variables, context)
         finally:
             seconds = time.perf_counter() - begun
@@ -206,6 +209,35 @@ class Desk:
                 document=document.text[:1000],
             )
         return found
+
+    def _context(self, caller: Caller) -> Context:
+        return Context.of(caller, self._services, self, self._hub, self._clock)
+
+    @asynccontextmanager
+    async def follow(
+        self, caller: Caller, request: Request, *, reads_only: bool = False
+    ) -> AsyncIterator[Follower | Answer]:
+        """What a subscription tells; the answer where it is a query or a mutation, or can't
+        begin."""
+        try:
+            document = self.read(request)
+            operation = None if document.errors else document.operation(request.operation)
+            if operation is not None and operation.kind is OperationType.SUBSCRIPTION:
+                self._documents.check_cost(document, operation, request.variables)
+        except Refused as error:
+            yield refusal(shaping.refused(error))
+            return
+        except GraphQLError as error:
+            yield failed(error)
+            return
+        if operation is None or operation.kind is not OperationType.SUBSCRIPTION:
+            yield await self.ask(caller, request, reads_only=reads_only)
+            return
+        self._hot.asked(document, operation, self._clock.now())
+        async with self._streams.follow(
+            document, operation, request.variables, self._context(caller)
+        ) as found:
+            yield found
 
     # What is old
 

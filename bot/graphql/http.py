@@ -5,6 +5,7 @@ A route of its own in ASGI, because a kept answer takes less time than a framewo
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -27,14 +28,17 @@ from bot.graphql import shaping
 from bot.graphql.desk import Desk, NotByGet, Request
 from bot.graphql.execution import Answer, refusal
 from bot.graphql.guards import Refused
+from bot.graphql.streams import Follower
 from bot.services import Caller
 
 log = logging.getLogger(__name__)
 
 _GRAPHQL = "application/graphql-response+json"
 _JSON = "application/json"
+_EVENTS = "text/event-stream"
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
+_HEARTBEAT = 15.0  # seconds without an event
 _STATIC = Path(__file__).parent / "static"
 #: Sites can't set it in a request to another one without being asked first (CORS).
 _NOT_A_FORM = b"graphql-require-preflight"
@@ -98,6 +102,9 @@ class GraphqlHttp:
         request_id = given if _SAFE_ID.fullmatch(given) else secrets.token_hex(8).encode()
         begun, method = time.perf_counter(), scope["method"]
         with within_request(request_id.decode()):
+            if _EVENTS.encode() in headers.get(b"accept", b""):
+                await self._events(scope, headers, receive, send)
+                return
             status, body, media, more = await self._respond(scope, headers, receive)
             await _send(send, status, body, media, [(b"x-request-id", request_id), *more])
         self._note(method, status, time.perf_counter() - begun)
@@ -130,6 +137,16 @@ class GraphqlHttp:
     async def _answer(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
     ) -> Answer:
+        caller, request, body = await self._asked(scope, headers, receive)
+        key = headers.get(b"idempotency-key")
+        if key is not None and scope["method"] == "POST":
+            return await self._once(caller, key, body, request)
+        return await self._desk.ask(caller, request, reads_only=scope["method"] == "GET")
+
+    async def _asked(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[Caller, Request, bytes]:
+        """Who asks what, and the body that says so."""
         method = scope["method"]
         if method not in {"GET", "POST"}:
             raise _Bad(405, "method", "send POST, or GET for a query", allow="GET, POST")
@@ -140,13 +157,66 @@ class GraphqlHttp:
         caller = identity.caller
         if self._count is not None:
             await self._count(caller.token_id or caller.user)
-        if method == "GET":
-            return await self._desk.ask(caller, _from_query(scope), reads_only=True)
-        request = _from_body(headers, body)
-        key = headers.get(b"idempotency-key")
-        if key is None:
-            return await self._desk.ask(caller, request)
-        return await self._once(caller, key, body, request)
+        request = _from_query(scope) if method == "GET" else _from_body(headers, body)
+        return caller, request, body
+
+    async def _events(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Server-sent events, in the mode of distinct connections (GraphQL over Server-Sent Events
+        Protocol, enisdenjo/graphql-sse): for who can't have a WebSocket."""
+        try:
+            caller, request, _ = await self._asked(scope, headers, receive)
+        except _Bad as error:
+            status, body = error.status, refusal(shaping.refused(Refused(error.code, str(error))))
+            await _send(send, status, body.body, _JSON, [])
+            return
+        except MltbError as error:
+            problem = self._problem(error, _JSON)
+            await _send(send, *problem)
+            return
+        gone = asyncio.ensure_future(_hung_up(receive))
+        reads_only = scope["method"] == "GET"
+        telling = asyncio.ensure_future(self._tell(caller, request, send, reads_only))
+        try:
+            await asyncio.wait([gone, telling], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (gone, telling):
+                task.cancel()
+            await asyncio.gather(gone, telling, return_exceptions=True)
+
+    async def _tell(self, caller: Caller, request: Request, send: Send) -> None:
+        head = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        async with self._desk.follow(caller, request, reads_only=reads_only) as found:
+            if isinstance(found, Answer):
+                await _event(send, "next", found.body.decode())
+            else:
+                await self._all(found, send)
+        await _event(send, "complete", "")
+        await send({"type": "http.response.body", "body": b""})
+
+    @staticmethod
+    async def _all(found: Follower, send: Send) -> None:
+        """Every answer; a comment where there was none for long, so that both sides see that the
+        other is there."""
+        coming = asyncio.ensure_future(anext(found, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([coming], timeout=_HEARTBEAT)
+                if not done:
+                    await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+                    continue
+                text = coming.result()
+                if text is None:
+                    return
+                await _event(send, "next", text)
+                coming = asyncio.ensure_future(anext(found, None))
+        finally:
+            coming.cancel()
 
     async def _once(self, caller: Caller, key: bytes, body: bytes, request: Request) -> Answer:
         """The answer to the first request with that key. Conflict where another one had it."""
@@ -263,6 +333,16 @@ def _request(found: _Body) -> Request:
     if found.query is not None:
         document = None
     return Request(found.query, found.variables or {}, found.operationName, document)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _event(send: Send, name: str, text: str) -> None:
+    body = f"event: {name}\ndata: {text}\n\n".encode()
+    await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 _PAGE_HEADERS: list[tuple[bytes, bytes]] = []

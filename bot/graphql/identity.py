@@ -12,7 +12,7 @@ _SCHEME = b"bearer "
 
 
 def identify(tokens: Tokens, *, required: bool) -> Authenticator:
-    """Says whose token it is. Without one: Unauthenticated, or nobody where none is ``required``."""
+    """Says whose token it is; without one, nobody where none is ``required``."""
 
     async def authenticate(headers: Mapping[bytes, bytes]) -> Identity:
         given = headers.get(b"authorization", b"")

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import strawberry
 from pydantic import BaseModel, ValidationError
 
-from bot.domain.alerts import Severity
 from bot.errors import InvalidInput
 from bot.graphql.declaring import BigInt, Json, choice, given, said
+from bot.graphql.enums import Severity
 from bot.services import Submission
 from bot.web import schemas, schemas_alerts, schemas_recovery
 

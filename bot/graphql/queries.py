@@ -8,11 +8,10 @@ from typing import Annotated
 
 import strawberry
 
-from bot.domain.alerts import AlertState, Severity
 from bot.domain.ports import TaskQuery
-from bot.domain.task import TaskState
 from bot.errors import InvalidInput, NotFound
 from bot.graphql.declaring import Asked, argument, choice, described, resolver
+from bot.graphql.enums import AlertState, Severity, TaskState
 from bot.graphql.inputs import SubmissionInput
 from bot.graphql.types.alerts import (
     Alert,

@@ -12,6 +12,7 @@ from bot.graphql.declaring import scalars
 from bot.graphql.mutations import Mutation
 from bot.graphql.problems import PROBLEMS
 from bot.graphql.queries import Query
+from bot.graphql.subscriptions import Subscription
 
 
 @functools.cache
@@ -20,6 +21,7 @@ def build() -> strawberry.Schema:
     return strawberry.Schema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         types=list(PROBLEMS),
         config=StrawberryConfig(scalar_map=scalars()),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -66,7 +66,7 @@ class Logs:
 
     async def follow(
         self, caller: Caller, query: LogQuery, after: str | None = None
-    ) -> AsyncIterator[list[tuple[Place, LogLine]]]:
+    ) -> AsyncGenerator[list[tuple[Place, LogLine]], None]:
         """Lines of ``query`` from now on, or ``after`` a place, until the service stops.
 
         An empty list now and then says that there are none at present.
@@ -79,7 +79,7 @@ class Logs:
 
     async def _follow(
         self, query: LogQuery, place: Place
-    ) -> AsyncIterator[list[tuple[Place, LogLine]]]:
+    ) -> AsyncGenerator[list[tuple[Place, LogLine]], None]:
         self._followers += 1
         ending = asyncio.ensure_future(self._ending.wait())
         try:

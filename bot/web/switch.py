@@ -19,3 +19,14 @@ class Switch:
         """ASGI."""
         app = self._apps.get(scope.get("path", ""), self._other)
         await app(scope, receive, send)
+
+
+class ByType:
+    """``apps`` by the type of the connection (``http``, ``websocket``)."""
+
+    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+        self._apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self._apps[scope["type"]](scope, receive, send)

@@ -9,13 +9,10 @@ import strawberry
 from bot.domain import alerts as domain
 from bot.domain.alert_rules import ReadingRule
 from bot.domain.alert_rules import Rule as DomainRule
-from bot.domain.alerts import AlertState, Severity
-from bot.graphql.declaring import choice, described, instant, moment, said
+from bot.graphql.declaring import described, instant, moment, said
+from bot.graphql.enums import AlertState, Severity
 from bot.services.alerts import AlertSummary as Summary
 from bot.services.alerts import ChannelView
-
-choice(Severity)
-choice(AlertState)
 
 
 @described

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import strawberry
 
-from bot.domain.plugins import PluginState
-from bot.graphql.declaring import choice, described, said
+from bot.graphql.declaring import described, said
+from bot.graphql.enums import PluginState
 from bot.plugins.known import PluginInfo
-
-choice(PluginState)
 
 
 @described

@@ -8,24 +8,20 @@ from typing import Annotated
 import strawberry
 
 from bot.domain import integrity as domain
-from bot.domain.integrity import CheckScope, CheckState, Condition
 from bot.graphql.declaring import (
     Asked,
     BigInt,
     argument,
-    choice,
     described,
     instant,
     moment,
     resolver,
     said,
 )
+from bot.graphql.enums import CheckScope, CheckState, Condition
 from bot.graphql.types.tasks import Task
 from bot.services.recovery import Rate as DomainRate
 from bot.services.recovery import Status
-
-for _each in (CheckScope, CheckState, Condition):
-    choice(_each)
 
 
 @described

@@ -8,12 +8,10 @@ import strawberry
 
 from bot.cache import CacheStats as Stats
 from bot.domain.ports import Token as DomainToken
-from bot.graphql.declaring import BigInt, choice, described, instant, moment, said
-from bot.services.callers import Scope
+from bot.graphql.declaring import BigInt, described, instant, moment, said
+from bot.graphql.enums import Scope
 from bot.services.system import Setting as DomainSetting
 from bot.services.system import Status
-
-choice(Scope)
 
 
 @described

@@ -8,13 +8,10 @@ from typing import Any
 import strawberry
 
 from bot.domain import task as domain
-from bot.domain.task import StageKind, StageState, TaskState
-from bot.graphql.declaring import BigInt, Json, choice, described, instant, moment, resolver, said
+from bot.graphql.declaring import BigInt, Json, described, instant, moment, resolver, said
+from bot.graphql.enums import StageKind, StageState, TaskState
 from bot.services import TaskView
 from bot.web import render
-
-for _each in (TaskState, StageKind, StageState):
-    choice(_each)
 
 
 @described
