@@ -7,19 +7,21 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.app.parts import Base
 from bot.cache import open_cache
 from bot.config import Settings
+from bot.core.graphql_api import graphql_app
 from bot.errors import ConfigError
-from bot.services import Services
+from bot.services import Caller, Services
 from bot.web.switch import ByType
 
 if TYPE_CHECKING:
-    from bot.graphql.desk import Options
+    from bot.graphql.desk import Desk, Options
 
 _MB = 1024 * 1024
 
@@ -32,7 +34,9 @@ async def opened_graphql(base: Base, services: Services) -> AsyncIterator[ASGIAp
         return
     _check(base.settings)
     async with AsyncExitStack() as stack:
-        yield _Later(base, services, stack)
+        later = _Later(base, services, stack)
+        with graphql_app.attached(later):
+            yield later
 
 
 def _check(settings: Settings) -> None:
@@ -51,17 +55,31 @@ class _Later:
         self._services = services
         self._stack = stack
         self._building = asyncio.Lock()
-        self._app: ASGIApp | None = None
+        self._built: tuple[ASGIApp, Desk] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if self._app is None:
-            async with self._building:
-                if self._app is None:
-                    self._app = await self._build()
-        await self._app(scope, receive, send)
+        app, _ = self._built or await self._loaded()
+        await app(scope, receive, send)
 
-    async def _build(self) -> ASGIApp:
+    async def execute(
+        self, query: str, variables: Mapping[str, Any], operation: str | None, caller: Caller
+    ) -> dict[str, Any]:
+        """The answer to a query or a mutation."""
+        from bot.graphql.desk import Request
+
+        _, desk = self._built or await self._loaded()
+        found = await desk.ask(caller, Request(query, dict(variables), operation))
+        answer: dict[str, Any] = msgspec.json.decode(found.body)
+        return answer
+
+    async def _loaded(self) -> tuple[ASGIApp, Desk]:
+        async with self._building:
+            if self._built is None:
+                self._built = await self._build()
+        return self._built
+
+    async def _build(self) -> tuple[ASGIApp, Desk]:
         await asyncio.to_thread(_load)
         from bot.graphql.desk import Desk
         from bot.graphql.http import GraphqlHttp
@@ -112,7 +130,7 @@ class _Later:
             max_message=security.max_body,
             most=security.max_subscriptions,
         )
-        return ByType({"http": http, "websocket": socket})
+        return ByType({"http": http, "websocket": socket}), desk
 
 
 def _load() -> None:

@@ -177,7 +177,7 @@ class GraphqlHttp:
             return
         gone = asyncio.ensure_future(_hung_up(receive))
         reads_only = scope["method"] == "GET"
-        telling = asyncio.ensure_future(self._tell(caller, request, send, reads_only))
+        telling = asyncio.ensure_future(self._tell(caller, request, send, reads_only=reads_only))
         try:
             await asyncio.wait([gone, telling], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -185,11 +185,10 @@ class GraphqlHttp:
                 task.cancel()
             await asyncio.gather(gone, telling, return_exceptions=True)
 
-    async def _tell(self, caller: Caller, request: Request, send: Send) -> None:
-        head = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-        ]
+    async def _tell(
+        self, caller: Caller, request: Request, send: Send, *, reads_only: bool
+    ) -> None:
+        head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         async with self._desk.follow(caller, request, reads_only=reads_only) as found:
             if isinstance(found, Answer):

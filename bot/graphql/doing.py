@@ -1,0 +1,48 @@
+"""What mutations have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Annotated, TypeVar
+
+import strawberry
+
+from bot.domain.task import Task as DomainTask
+from bot.errors import InvalidInput, MltbError
+from bot.graphql.declaring import Asked, argument
+from bot.graphql.problems import Refusal, problem
+from bot.graphql.types.tasks import Task
+from bot.services import Caller, Services, TaskView
+
+T = TypeVar("T")
+
+MAX_WAIT = 60.0  # seconds that a mutation waits for its result
+
+Id = Annotated[strawberry.ID, argument("Its id.")]
+Wait = Annotated[float, argument("Seconds to wait for the result, up to 60.")]
+TaskResult = Annotated[Task | Refusal, strawberry.union("TaskResult")]
+
+
+async def tried(work: Awaitable[T]) -> T | Refusal:
+    """What the work gives, or the problem that it met."""
+    try:
+        return await work
+    except MltbError as error:
+        return problem(error)
+
+
+async def task_of(work: Awaitable[DomainTask]) -> Task:
+    """The task that it gives, as the schema has it."""
+    return Task.of(TaskView(await work))
+
+
+def waited(seconds: float) -> float:
+    """A wished time to wait for a result. InvalidInput where it is too long."""
+    if not 0 <= seconds <= MAX_WAIT:
+        raise InvalidInput(f"wait is {seconds:g} seconds", hint=f"from 0 to {MAX_WAIT:g}")
+    return seconds
+
+
+def asked(info: Asked) -> tuple[Caller, Services]:
+    """Who asks, and of whom."""
+    return info.context.caller, info.context.services

@@ -1,0 +1,127 @@
+"""What can be changed of tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from bot.errors import InternalFailure, InvalidInput
+from bot.graphql.declaring import Asked, argument, described, resolver, said
+from bot.graphql.doing import Id, TaskResult, asked, task_of, tried
+from bot.graphql.inputs import SubmissionInput
+from bot.graphql.problems import Problem, Refusal, problem
+from bot.graphql.types.tasks import Task
+from bot.services import Submitted, TaskView
+
+
+@described
+class SubmittedTask:
+    """The answer to one submission of many."""
+
+    index: int = said("Which one, from 0.")
+    task: Task | None = said("The task; null where it was refused.")
+    problem: Problem | None = said("Why it was refused.")
+
+    @classmethod
+    def of(cls, found: Submitted) -> SubmittedTask:
+        """As the schema has it."""
+        refused = found.error or InternalFailure("a submission without an answer")
+        return cls(
+            index=found.index,
+            task=None if found.task is None else Task.of(TaskView(found.task)),
+            problem=None if found.task is not None else problem(refused),
+        )
+
+
+@described
+class SubmitTasksPayload:
+    """What became of the submissions."""
+
+    items: list[SubmittedTask] = said("One answer each, in their order.")
+    accepted: int = said("How many were taken.")
+    refused: int = said("How many were not.")
+
+
+SubmitTasksResult = Annotated[SubmitTasksPayload | Refusal, strawberry.union("SubmitTasksResult")]
+
+
+@described
+class TaskMutations:
+    """Tasks."""
+
+    @resolver
+    async def submit_tasks(
+        self,
+        info: Asked,
+        input: Annotated[list[SubmissionInput], argument("The links.")],  # noqa: A002
+        key: Annotated[
+            str | None, argument("A repetition with the same key gives the same tasks.")
+        ] = None,
+    ) -> SubmitTasksResult:
+        """Mirror links: what can be taken is stored at once."""
+        caller, services = asked(info)
+
+        async def work() -> SubmitTasksPayload:
+            if not input:
+                raise InvalidInput("no links", hint="give one at least")
+            wanted = [each.submission() for each in input]
+            found = await services.tasks.submit_many(caller, wanted, key=key)
+            items = [SubmittedTask.of(each) for each in found]
+            accepted = sum(each.task is not None for each in items)
+            return SubmitTasksPayload(items=items, accepted=accepted, refused=len(items) - accepted)
+
+        return await tried(work())
+
+    @resolver
+    async def cancel_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
+        """End a task; nothing of it is left."""
+        caller, services = asked(info)
+        return await tried(task_of(services.tasks.cancel(caller, str(id))))
+
+    @resolver
+    async def retry_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
+        """Try the failed stage of a task again."""
+        caller, services = asked(info)
+        return await tried(task_of(services.tasks.retry(caller, str(id))))
+
+    @resolver
+    async def pause_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
+        """Stop a task until it is resumed."""
+        caller, services = asked(info)
+        return await tried(task_of(services.tasks.pause(caller, str(id))))
+
+    @resolver
+    async def resume_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
+        """Let a paused task go on."""
+        caller, services = asked(info)
+        return await tried(task_of(services.tasks.resume(caller, str(id))))
+
+    @resolver
+    async def set_priority(
+        self,
+        info: Asked,
+        id: Id,  # noqa: A002
+        priority: Annotated[int | None, argument("From -100 to 100; higher goes first.")] = None,
+        force: Annotated[bool | None, argument("Start at once (for admins).")] = None,
+    ) -> TaskResult:
+        """Change the place of a task in the queue."""
+        caller, services = asked(info)
+
+        async def work() -> Task:
+            if priority is not None and not -100 <= priority <= 100:
+                raise InvalidInput(f"a priority of {priority}", hint="from -100 to 100")
+            return await task_of(services.tasks.prioritise(caller, str(id), priority, force))
+
+        return await tried(work())
+
+    @resolver
+    async def select_files(
+        self,
+        info: Asked,
+        id: Id,  # noqa: A002
+        files: Annotated[list[int], argument("Their indexes, from 0.")],
+    ) -> TaskResult:
+        """Choose the files of a task that awaits it."""
+        caller, services = asked(info)
+        return await tried(task_of(services.tasks.select(caller, str(id), files)))
