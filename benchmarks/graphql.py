@@ -24,6 +24,7 @@ import psutil
 import websockets
 
 from benchmarks.rig import Result, scratch
+from tests.servers.redis import RedisServer
 from tests.serving import Service
 
 _TASKS = 100
@@ -51,7 +52,7 @@ def measure() -> Iterator[Result]:
             f"q100 {plain['q100']:,.0f}, status {plain['status']:,.0f} a second",
         )
         yield from _compared("kept answer", place / "hit", plain, (120, 35), {})
-        with Valkey(place / "valkey") as redis:
+        with RedisServer() as redis:
             settings = {"QUERY_CACHE_BACKEND": "redis", "REDIS_URL": redis.url}
             yield from _compared("kept in Redis", place / "redis", plain, (60, None), settings)
         made = {"QUERY_CACHE_ENABLED": "false"}
@@ -78,7 +79,7 @@ def _compared(
 
 
 def _rates(place: Path, settings: Mapping[str, str]) -> dict[str, float]:
-    with Service(place, **_SETTINGS, **settings) as it:
+    with _service(place, settings) as it:
         _fill(it)
         pid = it.process_now.pid
         os.sched_setaffinity(pid, {0})
@@ -88,6 +89,12 @@ def _rates(place: Path, settings: Mapping[str, str]) -> dict[str, float]:
             name: _rate(pid, url, query, headers)
             for name, query in (("q100", _Q100), ("status", _STATUS))
         }
+
+
+def _service(place: Path, settings: Mapping[str, str]) -> Service:
+    it = Service(place)
+    it.env |= {**_SETTINGS, **settings}
+    return it
 
 
 def _fill(it: Service) -> None:
@@ -104,7 +111,7 @@ def _token(it: Service) -> str:
 
 
 def _plain_rates(place: Path) -> dict[str, float]:
-    with Service(place, **_SETTINGS) as it:
+    with _service(place, {}) as it:
         _fill(it)
         it.terminate()
         environ = it.env | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -183,8 +190,7 @@ def _talk(address: Any, request: bytes, count: int) -> None:
 
 def _followed(place: Path) -> Result:
     """What an event costs with one follower and with a thousand."""
-    settings = {**_SETTINGS, "GRAPHQL_SECURITY__MAX_SUBSCRIPTIONS": "2"}
-    with Service(place, **settings) as it:
+    with _service(place, {}) as it:
         one = asyncio.run(_follow(it, 1))
         many = asyncio.run(_follow(it, _FOLLOWERS))
     return Result(

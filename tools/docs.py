@@ -19,6 +19,7 @@ from bot import errors
 from bot.cli import main as command
 from bot.config import Settings, shown
 from bot.config_sources import Declared
+from bot.graphql.schema import sdl
 from bot.operations.metrics_declared import DECLARED, of_reading
 from bot.operations.readings import READINGS
 from bot.services import Services
@@ -36,6 +37,7 @@ def pages() -> Mapping[str, str]:
         "errors.md": _errors(),
         "rest.md": _rest(),
         "metrics.md": _metrics(),
+        "schema.graphql": sdl(),
         "openapi.json": json.dumps(_openapi(), indent=1, sort_keys=True) + "\n",
     }
 

@@ -95,7 +95,6 @@ class _Later:
             redis,
             prefix=settings.cache_key_prefix,
             max_bytes=settings.query_cache_size * _MB,
-            profiler=base.profiler,
         )
         self._stack.push_async_callback(cache.close)
         desk = Desk(

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import re
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from bot.cache import Cache
-from bot.domain.context import within_request
+from bot.domain.context import REQUEST
 from bot.errors import Conflict, MltbError, Unauthenticated
 from bot.graphql import shaping
 from bot.graphql.desk import Desk, NotByGet, Request
@@ -39,6 +41,7 @@ _JSON = "application/json"
 _EVENTS = "text/event-stream"
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
+_SMALL, _REMEMBERED = 8192, 512  # bytes of bodies that are remembered, and how many
 _HEARTBEAT = 15.0  # seconds without an event
 _PAGE = Path(__file__).parents[1] / "web/static/graphiql.html"
 #: Sites can't set it in a request to another one without being asked first (CORS).
@@ -95,25 +98,35 @@ class GraphqlHttp:
         self._note = note
         self._cache = cache
         self._max_body = max_body
+        # An id for each request: a new one from the system would take longer than the answer.
+        self._mark, self._numbers = secrets.token_hex(6).encode(), itertools.count()
+        self._read_before: OrderedDict[bytes, Request] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
-        request_id = given if _SAFE_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        given = headers.get(b"x-request-id")
+        request_id = (
+            given
+            if given is not None and _SAFE_ID.fullmatch(given)
+            else b"%s%x" % (self._mark, next(self._numbers))
+        )
         begun, method = time.perf_counter(), scope["method"]
-        with within_request(request_id.decode()):
+        within = REQUEST.set(request_id.decode())
+        try:
             if _EVENTS.encode() in headers.get(b"accept", b""):
                 await self._events(scope, headers, receive, send)
                 return
             status, body, media, more = await self._respond(scope, headers, receive)
             await _send(send, status, body, media, [(b"x-request-id", request_id), *more])
+        finally:
+            REQUEST.reset(within)
         self._note(method, status, time.perf_counter() - begun)
 
     async def _respond(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, str, list[tuple[bytes, bytes]]]:
-        accept = headers.get(b"accept", b"").decode("latin-1").lower()
+        accept = headers.get(b"accept", b"")
         media = _media(accept)
         try:
             if scope["method"] == "GET" and self._wants_page(scope, accept):
@@ -158,8 +171,21 @@ class GraphqlHttp:
         caller = identity.caller
         if self._count is not None:
             await self._count(caller.token_id or caller.user)
-        request = _from_query(scope) if method == "GET" else _from_body(headers, body)
-        return caller, request, body
+        if method == "GET":
+            return caller, _from_query(scope), body
+        _check_type(headers.get(b"content-type", b""))
+        return caller, self._request_of(body), body
+
+    def _request_of(self, body: bytes) -> Request:
+        """What a body asks; the same bodies come again and again."""
+        known = self._read_before.get(body)
+        if known is None:
+            known = _from_body(body)
+            if len(body) <= _SMALL:
+                self._read_before[body] = known
+                if len(self._read_before) > _REMEMBERED:
+                    self._read_before.popitem(last=False)
+        return known
 
     async def _events(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
@@ -254,10 +280,10 @@ class GraphqlHttp:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    def _wants_page(self, scope: Scope, accept: str) -> bool:
+    def _wants_page(self, scope: Scope, accept: bytes) -> bool:
         return (
             self._desk.options.introspection
-            and "text/html" in accept
+            and b"text/html" in accept
             and b"query=" not in scope["query_string"]
         )
 
@@ -272,11 +298,12 @@ class GraphqlHttp:
         return error.status, refusal(shaping.plain(error)).body, media, more
 
 
-def _media(accept: str) -> str | None:
+@functools.lru_cache(256)
+def _media(accept: bytes) -> str | None:
     """The media type of the answer; None where the client takes none of ours."""
     if not accept:
         return _JSON
-    for part in accept.split(","):
+    for part in accept.decode("latin-1").lower().split(","):
         kind = part.partition(";")[0].strip()
         if kind == _GRAPHQL:
             return _GRAPHQL
@@ -296,19 +323,24 @@ class _Body(msgspec.Struct):
 _bodies = msgspec.json.Decoder(_Body)
 
 
-def _from_body(headers: Mapping[bytes, bytes], body: bytes) -> Request:
-    kind, _, charset = headers.get(b"content-type", b"").decode("latin-1").partition(";")
+def _check_type(content_type: bytes) -> None:
+    if content_type == b"application/json":
+        return
+    kind, _, charset = content_type.decode("latin-1").partition(";")
     if kind.strip().lower() != _JSON:
         raise _Bad(415, "media_type", f"a request is {_JSON}")
     if "charset" in charset.lower() and "utf-8" not in charset.lower().replace("utf8", "utf-8"):
         raise _Bad(415, "media_type", "a request is in UTF-8")
+
+
+def _from_body(body: bytes) -> Request:
     if body[:64].lstrip()[:1] == b"[":
         raise _Bad(400, "batching_off", "send one operation at a time")
     try:
         found = _bodies.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _Bad(400, "bad_request", f"the body is no request: {error}"[:300]) from None
-    return _request(found)
+    return _request(found, body)
 
 
 def _from_query(scope: Scope) -> Request:
@@ -324,7 +356,7 @@ def _from_query(scope: Scope) -> Request:
     return _request(found)
 
 
-def _request(found: _Body) -> Request:
+def _request(found: _Body, raw: bytes = b"") -> Request:
     persisted = (found.extensions or {}).get("persistedQuery")
     hashed = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
     document = found.documentId or (hashed if isinstance(hashed, str) else None)
@@ -332,7 +364,7 @@ def _request(found: _Body) -> Request:
         raise _Bad(400, "no_query", "the request has no query")
     if found.query is not None:
         document = None
-    return Request(found.query, found.variables or {}, found.operationName, document)
+    return Request(found.query, found.variables or {}, found.operationName, document, raw)
 
 
 async def _hung_up(receive: Receive) -> None:
@@ -349,9 +381,11 @@ async def _event(send: Send, name: str, text: str) -> None:
 _PAGE_HEADERS = [
     (
         b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-        b"img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; "
-        b"form-action 'none'; frame-ancestors 'none'",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+            b"img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; "
+            b"form-action 'none'; frame-ancestors 'none'"
+        ),
     ),
     (b"referrer-policy", b"no-referrer"),
 ]
