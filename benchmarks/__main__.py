@@ -35,11 +35,8 @@ NAMES = (
     "http_many",
     "rclone_upload",
     "in_flight",
-<<<<<<< HEAD
     "plugins",
-=======
     "graphql",
->>>>>>> 2a2ddb2 (GraphiQL from npm, offline; a benchmark beside the plain application)
 )
 _MET = {True: "met", False: "**missed**", None: "–"}
 

@@ -43,7 +43,15 @@ HEIGHTS = {
     "__main__": 10,
 }
 #: Those that read the settings; all other parts are given their values.
-CONFIGURED = {"app", "cli", "config", "config_graphql", "config_operations", "config_plugins", "config_sources"}
+CONFIGURED = {
+    "app",
+    "cli",
+    "config",
+    "config_graphql",
+    "config_operations",
+    "config_plugins",
+    "config_sources",
+}
 #: Runs before each child, in an interpreter that knows no packages.
 BARE = ROOT / "engines/leash.py"
 #: Those that hand a part of our environment on to a child.

@@ -74,7 +74,14 @@ async def web(directory: Path) -> AsyncIterator[Web]:
     async with (
         rig(directory) as it,
         opened_plugins(it.base, it.transfers, build_plugins(it.base)) as host,
-        opened_operations(it.base, it.transfers, it.tasks, it.tokens, host) as services,
+        opened_operations(
+            it.base,
+            it.transfers,
+            it.tasks,
+            it.tokens,
+            host,
+            is_open=lambda: it.scheduler.open,
+        ) as services,
     ):
         secrets = {}
         for scope in Scope:
