@@ -299,6 +299,16 @@ async def test_who_uses_too_much_of_the_processor_has_to_wait(tmp_path: Path) ->
         await limiter.look()
         assert await waiting == "well"
         assert plugin.counts.cpu > 0.5
+        # Who goes because a newer version came ends what it does before.
+        await supervisor.call("execute", code=_BURN.format(seconds=0.7))
+        await limiter.look()
+        await _becomes(pid, psutil.STATUS_STOPPED)
+        waiting = asyncio.ensure_future(supervisor.call("execute", code="result = 'last'"))
+        await asyncio.sleep(0)
+        await supervisor.idle()
+        assert await waiting == "last"
+        clock.time += 100
+        await limiter.look()
         # Stopped or not, a deadline holds, and so does the end in good order.
         await supervisor.call("execute", code=_BURN.format(seconds=0.7))
         await limiter.look()
