@@ -13,12 +13,14 @@ import msgspec
 from bot.domain.plugins import PluginState, PluginStore
 from bot.domain.ports import Clock
 from bot.domain.redaction import Redactor
-from bot.errors import Conflict, MltbError, NotFound, PluginFailed
+from bot.errors import Conflict, InvalidInput, MltbError, NotFound, PluginFailed
 from bot.plugins.dispatch import Dispatcher
+from bot.plugins.hooks import payload as payload_of
 from bot.plugins.installed import find
 from bot.plugins.known import Known, PluginConfig, PluginInfo
 from bot.plugins.launcher import Launcher
 from bot.plugins.limits import Limiter
+from bot.plugins.listeners import OWN, Listener, check_name
 from bot.plugins.manifest import Broken, Package
 from bot.plugins.publishers import Publishers
 from bot.plugins.supervisor import Supervisor
@@ -328,6 +330,30 @@ class PluginHost:
                 await self._end(known)
                 await self._begin(known)
         return known.info()
+
+    def register_plugin_type(self, name: str) -> None:
+        """Let plugins be of that type too; they are called by whoever registered it, by ``call``.
+        InvalidInput where it is no name."""
+        if not name.isidentifier() or not name.islower() or not name.isascii():
+            raise InvalidInput(f"{name[:80]!r} is no type", hint="a to z, 0 to 9 and _")
+        self._launcher.types.add(name)
+
+    def register_hook(self, hook: str, listener: Listener) -> Callable[[], None]:
+        """Call ``listener``, a callable of this process, with every payload of a hook that tells
+        something, or of one named ``custom.``; the result ends that. InvalidInput."""
+        return self.hooks.listeners.register(hook, listener)
+
+    def trigger_hook(self, hook: str, payload: Any) -> None:
+        """Tell a hook to those who take part in it; one named ``custom.`` has only listeners, and
+        any payload. InvalidInput where there is no such hook, or the payload is none of it."""
+        check_name(hook)
+        if hook.startswith(OWN):
+            self.hooks.listeners.tell(hook, payload)
+            return
+        try:
+            self.hooks.tell(hook, payload_of(hook, payload))
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"{hook}: {error}") from None
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Those of the plugins that were started, by name."""

@@ -20,7 +20,8 @@ import msgspec
 from bot.engines import children
 from bot.errors import MltbError, PluginFailed, Unavailable
 from bot.plugins import tiers, wire
-from bot.plugins.channel import HUNG_UP, Channel
+from bot.plugins.channel import HUNG_UP, Channel, close_all
+from bot.plugins.desk import handed
 from bot.plugins.output import Output
 from bot.plugins.pending import Pending
 from bot.plugins.tiers import Tier
@@ -300,14 +301,18 @@ class Worker:
                 answer.set_result(message.result)
 
     async def _serve(self, call: wire.Call) -> None:
+        fds: list[int] = []
         try:
-            frame = wire.pack(wire.Answer(call.id, await self._broker(call.method, call.kwargs)))
+            result, fds = handed(await self._broker(call.method, call.kwargs))
+            frame = wire.pack(wire.Answer(call.id, result, len(fds)))
         except MltbError as error:
             frame = wire.pack(wire.Failure(call.id, error.code, str(error)))
         except (TypeError, ValueError) as error:
             frame = wire.pack(wire.Failure(call.id, "invalid_input", str(error)))
         if self._channel is not None:
-            self._channel.send(frame)
+            self._channel.send(frame, fds)
+        else:
+            close_all(fds)
 
     def _hung_up(self, reason: str) -> None:
         """The connection ended; how the process did is known in a moment, and is told then."""
