@@ -164,6 +164,7 @@ BROKEN = {
     "newer_api": ("x = 1", 'id = "newer_api"\napi = ">=2"\n', "needs the interface"),
     "deep": ("x = 1", "a = " + "[" * 20_000 + "]" * 20_000, "no manifest"),
     "huge": ("x = 1", 'id = "huge"\napi = ">=' + "9" * 10_000 + '"\n', "no range"),
+    "list": ("x = 1", None, "no plugin can be called"),
     "other_name": ("x = 1", 'id = "another"\n', "holds the plugin another"),
 }
 

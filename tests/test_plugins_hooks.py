@@ -277,7 +277,7 @@ async def test_code_beside_the_service_has_hooks_and_types_too(
 
 
 def test_the_table_in_the_docs_has_every_hook() -> None:
-    text = Path("docs/plugins.md").read_text(encoding="utf-8")
+    text = Path("docs/plugins-reference.md").read_text(encoding="utf-8")
     _, _, table = text.partition("## Hooks\n")
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| ([^|]+) \|", table, re.MULTILINE)
     assert {name: kind for name, kind, _ in rows} == {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,18 +236,27 @@ class PluginHost:
         supervisor = self._get(name).supervisor
         return [] if supervisor is None else list(supervisor.plugin.lines)
 
-    async def execute_plugin(self, name: str, *args: Any, **data: Any) -> Any:
+    async def execute_plugin(self, name: str, /, *args: Any, **data: Any) -> Any:
         """Call ``execute`` of a plugin; what it gives. PluginFailed, NotFound."""
-        return await self.call(name, "execute", *args, **data)
+        return await self.call(name, "execute", *args, data=data)
 
     async def call(
-        self, name: str, method: str, *args: Any, fds: Sequence[int] = (), **data: Any
+        self,
+        name: str,
+        method: str,
+        *args: Any,
+        data: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        fds: Sequence[int] = (),
     ) -> Any:
-        """Call a method of a plugin, when one of the places for calls is free."""
+        """Call a method of a plugin, when one of the places for calls is free. ``data`` are its
+        arguments by name, which are the caller's to choose."""
         self._running(name)  # who asks for none need not wait for a place
         async with self._slots:
             # Looked up now: while it waited, another may have taken its place.
-            return await self._running(name).call(method, *args, fds=fds, **data)
+            return await self._running(name).call(
+                method, *args, data=data, timeout=timeout, fds=fds
+            )
 
     async def enable_plugin(
         self, name: str, *, grant: bool = False, repin: bool = False
@@ -265,9 +274,14 @@ class PluginHost:
             if repin and isinstance(known.found, Package):
                 known.record = await self.publishers.repinned(known.found, known.record)
             await self._store.save_record(known.record)
-            if known.supervisor is None:
-                await self._begin(known)
+            await self._wake(known)
         return self._known[name].info()
+
+    async def _wake(self, known: Known) -> None:
+        """Start it, unless it runs or comes back by itself."""
+        if known.supervisor is None or known.is_down:
+            await self._end(known)
+            await self._begin(known)
 
     async def disable_plugin(self, name: str) -> PluginInfo:
         """End it, now and at every start."""
@@ -283,8 +297,7 @@ class PluginHost:
         async with self._lock(name):
             await self.discover()
             known = self._get(name)
-            if known.supervisor is None:
-                await self._begin(known)
+            await self._wake(known)
         return self._known[name].info()
 
     async def unload_plugin(self, name: str) -> PluginInfo:

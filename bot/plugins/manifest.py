@@ -21,6 +21,8 @@ from bot.plugins.api import API_VERSION
 from bot.plugins.config_schema import ConfigSchema
 
 MANIFEST = "plugin.toml"
+#: Words of the interface where the name of a plugin would be.
+_TAKEN = frozenset({"keys", "list"})
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?\Z"
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{1,5}", re.ASCII)
@@ -214,6 +216,8 @@ def parse(text: bytes) -> Manifest:
 
 def identifier(name: str) -> str:
     """The same, where it can be the name of a plugin; else PluginFailed."""
+    if name in _TAKEN:
+        raise PluginFailed(f"no plugin can be called {name!r}", hint="the interface has that word")
     if not _ID.fullmatch(name):
         raise PluginFailed(
             f"{name!r} is no name of a plugin", hint="a to z, 0 to 9 and _, at most 64 characters"

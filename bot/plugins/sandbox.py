@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +219,15 @@ class Worker:
         return number if number > 0 else None
 
     async def call(
-        self, method: str, *args: Any, timeout: float, fds: Sequence[int] = (), **kwargs: Any
+        self,
+        method: str,
+        *args: Any,
+        data: Mapping[str, Any] | None = None,
+        timeout: float,
+        fds: Sequence[int] = (),
     ) -> Any:
-        """Call a method of the plugin; what it gives. ``fds`` are duplicated for it.
+        """Call a method of the plugin with ``args`` and, by name, ``data``; what it gives. ``fds``
+        are duplicated for it.
 
         PluginFailed where it raises, ends, or does not answer within ``timeout`` seconds: then it
         is killed.
@@ -233,7 +239,9 @@ class Worker:
         duplicates = [os.dup(fd) for fd in fds] if fds else ()
         answer = self._pending.add(method, timeout)
         try:
-            frame = wire.pack(wire.Call(answer.number, method, list(args), kwargs, len(fds)))
+            frame = wire.pack(
+                wire.Call(answer.number, method, list(args), dict(data or {}), len(fds))
+            )
         except (TypeError, ValueError) as error:
             self._pending.drop(answer)
             for fd in duplicates:

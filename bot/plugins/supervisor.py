@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -239,11 +239,12 @@ class Supervisor:
         self,
         method: str,
         *args: Any,
+        data: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         fds: Sequence[int] = (),
-        **kwargs: Any,
     ) -> Any:
-        """Call a method of it. PluginFailed where it does not run, raises, ends or is too slow."""
+        """Call a method of it, with ``args`` and, by name, ``data``. PluginFailed where it does not
+        run, raises, ends or is too slow."""
         plugin, worker = self.plugin, self._worker
         if worker is None or not worker.alive:
             raise PluginFailed(
@@ -253,7 +254,7 @@ class Supervisor:
         begun = self._clock.monotonic()
         counts, timeout = plugin.counts, timeout or plugin.timeout
         try:
-            result = await worker.call(method, *args, timeout=timeout, fds=fds, **kwargs)
+            result = await worker.call(method, *args, data=data, timeout=timeout, fds=fds)
         except PluginFailed as error:
             if self._clock.monotonic() - begun >= timeout:
                 counts.timeouts += 1
