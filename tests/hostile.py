@@ -106,7 +106,7 @@ async def den(directory: Path, tier: Tier) -> AsyncIterator[Den]:
 
 
 async def run(worker: Worker, code: str, value: object = None, timeout: float = 30) -> Any:
-    return await worker.call("execute", code=code, value=value, timeout=timeout)
+    return await worker.call("execute", code, value, timeout=timeout)
 
 
 #: Each has to raise inside; ``value`` is the path of the secret, ``{pid}`` the host's number.

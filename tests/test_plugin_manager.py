@@ -193,8 +193,50 @@ def test_the_surface_is_pinned() -> None:
         "execute_plugin",
         "list_plugins",
         "load_plugin",
+        "register_hook",
+        "register_plugin_type",
         "reload_plugin",
         "shutdown",
         "started",
+        "trigger_hook",
         "unload_plugin",
     }
+
+
+_NAMED = """
+from bot.core.plugin_manager import BasePlugin
+
+class Named(BasePlugin):
+    async def execute(self, name, method, timeout, fds, data):
+        return [name, method, timeout, fds, data]
+"""
+
+
+async def test_arguments_of_a_plugin_may_have_any_name(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    (settings.plugins_dir / "named.py").write_text(_NAMED)
+    async with running(settings):
+        await plugin_manager.started()
+        found = await plugin_manager.execute_plugin(
+            "named", name="a", method="b", timeout=0, fds=[], data={}
+        )
+        assert found == ["a", "b", 0, [], {}]
+
+
+async def test_code_beside_the_service_has_hooks_and_types(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    (settings.plugins_dir / "mine.py").write_text(
+        "from bot.core.plugin_manager import BasePlugin\n"
+        "class Mine(BasePlugin):\n    type = 'reporter'\n"
+    )
+    told: list[object] = []
+    async with running(settings):
+        await plugin_manager.started()
+        assert _state("mine") is PluginState.FAILED
+        plugin_manager.register_plugin_type("reporter")
+        assert (await plugin_manager.load_plugin("mine")).type == "reporter"
+        deaf = plugin_manager.register_hook("custom.done", told.append)
+        plugin_manager.trigger_hook("custom.done", {"a": 1})
+        deaf()
+        plugin_manager.trigger_hook("custom.done", {"a": 2})
+    assert told == [{"a": 1}]

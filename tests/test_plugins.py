@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.cli.client import ServiceError
+from bot.plugins.manifest import Broken, discover
 from tests.servers.http import HttpServer
 from tests.servers.routes import Literal, Resource
 from tests.serving import Service, eventually
@@ -184,6 +185,13 @@ def test_broken_plugins_say_why_and_harm_nobody(tmp_path: Path) -> None:
         assert "one of them has to go" in str(_until(service, "twice", "failed")["reason"])
         assert _run(service, "my_custom_plugin")["status"] == "success"
         assert service.client.get("/plugins/list")["status"] == "ok"
+
+
+def test_words_of_the_interface_are_no_names(tmp_path: Path) -> None:
+    (tmp_path / "list.py").write_text("x = 1")
+    (found,) = discover(tmp_path)
+    assert isinstance(found, Broken)
+    assert "no plugin can be called 'list'" in found.reason
 
 
 _CRASHES = """

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from bot.errors import InvalidInput
-from bot.plugins.authoring import TYPES, write_plugin
+from bot.plugins.authoring import write_plugin
 from bot.plugins.hooks import PAYLOADS
 from bot.plugins.hooks import payload as hook_payload
+from bot.plugins.manifest import TYPES
 from bot.plugins.samples import recorded, sample
 from tests.serving import Ran, Service
 

@@ -19,8 +19,10 @@ import pytest
 
 from bot.cli.client import ServiceError
 from bot.plugins.manifest import Package, discover
+from tests.servers.http import HttpServer
 from tests.servers.rclone import Serve
-from tests.serving import Json, Service, eventually, sha256
+from tests.servers.routes import Literal, Resource
+from tests.serving import Json, Service, eventually, sha256, visible
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "plugins/examples"
 MIB = 1024 * 1024
@@ -254,6 +256,12 @@ def test_a_listing_page_is_a_source(tmp_path: Path) -> None:
             ]
             assert links(service, site.removesuffix("pub/")) is None
             assert links(service, f"{site}a%20b.bin") is None
+            first = service.fetch(site)
+            assert first["state"] == "done", first
+            eventually(
+                lambda: {"a b.bin", "c.bin", "d.bin"} <= set(visible(service.files)),
+                lambda: str(visible(service.files)),
+            )
             config = {"sites": [site], "max_depth": 1, "max_files": 1}
             service.client.post(
                 "/plugins/config", {"plugin_name": "index_listing", "config": config}
@@ -301,3 +309,24 @@ def test_examples_are_whole_and_run_only_where_they_are_copied_to() -> None:
     text = (EXAMPLES.parent / "README.md").read_text()
     for each in found:
         assert f"| `{each.id}` | " in text
+
+
+def test_a_film_is_renamed_on_its_way(tmp_path: Path, http_server: HttpServer) -> None:
+    service = Service(tmp_path)
+    install(service, "media_renamer")
+    film = Resource(Literal(b"film" * 1000))
+    with service:
+        eventually(lambda: state(service, "media_renamer") == "running", lambda: service.log)
+        for name, params in (
+            ("Some.Film.2019.1080p.mkv", {}),
+            ("some_show-s01e02.mkv", {"episode": "{title} {season}-{episode}"}),
+            ("holiday.mkv", {}),
+        ):
+            steps = [{"name": "media_renamer", "params": params}]
+            done = service.fetch(http_server.add(f"/{name}", film), steps=steps)
+            assert done["state"] == "done"
+        assert visible(service.files) == [
+            "Some Film (2019).mkv",
+            "holiday.mkv",
+            "some show 1-2.mkv",
+        ]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
+from bot.app.service import running
+from bot.config import Settings
+from bot.core.plugin_manager import plugin_manager
+from bot.errors import InvalidInput
 from bot.plugins import hooks
+from bot.services import OWNER, Submission
 from tests import plugging
 from tests.servers.behaviours import FailTimes, Gate, Gated
 from tests.servers.http import HttpServer
@@ -209,8 +217,67 @@ def test_an_answer_lasts_over_a_restart(tmp_path: Path, http_server: HttpServer)
         assert not [each for each in plugging.lines(service, "decider") if "?" in each]
 
 
+_TYPED = """
+from bot.core.plugin_manager import BasePlugin
+
+class Typed(BasePlugin):
+    type = "reporter"
+
+    async def execute(self):
+        return "reported"
+"""
+
+
+async def test_code_beside_the_service_has_hooks_and_types_too(
+    tmp_path: Path, http_server: HttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        download_dir=tmp_path / "files",
+        plugins_dir=tmp_path / "plugins",
+        egress_allow=["127.0.0.1"],
+        web_port=0,
+    )
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/typed.py").write_text(_TYPED)
+    url = http_server.add("/film.bin", Resource(Literal(b"film")))
+    told: asyncio.Queue[object] = asyncio.Queue()
+
+    async def hear(payload: object) -> None:
+        await told.put(payload)
+
+    def fail(payload: object) -> None:
+        raise ValueError("a listener's own fault")
+
+    async with running(settings) as app:
+        parts = plugin_manager._host  # what it serves from
+        await parts.started()
+        assert "of the type 'reporter'" in str(parts.info("typed").reason)
+        parts.register_plugin_type("reporter")
+        assert (await parts.reload_plugin("typed")).type == "reporter"
+        assert await parts.execute_plugin("typed") == "reported"
+
+        parts.register_hook("on_task_completed", fail)
+        forget = parts.register_hook("on_task_completed", hear)
+        await app.services.tasks.submit(OWNER, Submission(url))
+        done = await told.get()
+        assert isinstance(done, hooks.DoneInfo)
+        assert (done.task.name, done.size) == ("film.bin", 4)
+        forget()
+        parts.register_hook("custom.mine", told.put)
+        parts.trigger_hook("on_task_completed", done)
+        parts.trigger_hook("custom.mine", {"any": "thing"})
+        assert await told.get() == {"any": "thing"}
+        for name in ("on_nothing", "veto_task"):
+            with pytest.raises(InvalidInput, match="no hook"):
+                parts.register_hook(name, hear)
+        with pytest.raises(InvalidInput, match="on_task_completed"):
+            parts.trigger_hook("on_task_completed", {"task": 1})
+    assert "fail failed at the hook on_task_completed" in caplog.text
+
+
 def test_the_table_in_the_docs_has_every_hook() -> None:
-    text = Path("docs/plugins.md").read_text(encoding="utf-8")
+    text = Path("docs/plugins-reference.md").read_text(encoding="utf-8")
     _, _, table = text.partition("## Hooks\n")
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| ([^|]+) \|", table, re.MULTILINE)
     assert {name: kind for name, kind, _ in rows} == {

@@ -285,12 +285,12 @@ async def test_who_uses_too_much_of_the_processor_has_to_wait(tmp_path: Path) ->
         limiter = Limiter(lambda: [supervisor], clock, share=0.1)
         await supervisor.start()
         await limiter.look()
-        await supervisor.call("execute", code=_BURN.format(seconds=0.7))
+        await supervisor.call("execute", _BURN.format(seconds=0.7))
         await limiter.look()
         pid = supervisor.pid
         assert pid is not None
         await _becomes(pid, psutil.STATUS_STOPPED)
-        waiting = asyncio.ensure_future(supervisor.call("execute", code="result = 'well'"))
+        waiting = asyncio.ensure_future(supervisor.call("execute", "result = 'well'"))
         clock.time += 1
         await limiter.look()
         assert not waiting.done()
@@ -299,12 +299,22 @@ async def test_who_uses_too_much_of_the_processor_has_to_wait(tmp_path: Path) ->
         await limiter.look()
         assert await waiting == "well"
         assert plugin.counts.cpu > 0.5
+        # Who goes because a newer version came ends what it does before.
+        await supervisor.call("execute", _BURN.format(seconds=0.7))
+        await limiter.look()
+        await _becomes(pid, psutil.STATUS_STOPPED)
+        waiting = asyncio.ensure_future(supervisor.call("execute", "result = 'last'"))
+        await asyncio.sleep(0)
+        await supervisor.idle()
+        assert await waiting == "last"
+        clock.time += 100
+        await limiter.look()
         # Stopped or not, a deadline holds, and so does the end in good order.
-        await supervisor.call("execute", code=_BURN.format(seconds=0.7))
+        await supervisor.call("execute", _BURN.format(seconds=0.7))
         await limiter.look()
         await _becomes(pid, psutil.STATUS_STOPPED)
         with pytest.raises(PluginFailed, match="did not answer"):
-            await supervisor.call("execute", code="result = 1", timeout=0.2)
+            await supervisor.call("execute", "result = 1", timeout=0.2)
         await supervisor.stop()
         await store.close()
 

@@ -13,8 +13,9 @@ from bot.domain.ports import StepJob
 from bot.domain.task import FileEntry
 from bot.errors import Corrupt, InvalidInput, NoSpace, Unsupported
 from bot.transfers.confined.names import FreeNames, clean, parts_of
-from bot.transfers.steps import Guarded, build_steps, files, find_programs
+from bot.transfers.steps import build_steps, files, find_programs
 from bot.transfers.steps import rename as rename_module
+from bot.transfers.steps.guarded import Guarded
 from bot.transfers.steps.rename import Choose
 from tests.stepping import BARE, Bench
 

@@ -21,6 +21,8 @@ from bot.plugins.hooks import TaskInfo
 from bot.plugins.host import PluginHost
 from bot.plugins.launcher import Launcher, Policy
 from bot.plugins.progress import ProgressTeller
+from bot.plugins.sources import SourcePlugins
+from bot.plugins.steps import TaskPlugins
 from bot.plugins.trust import Trust
 from bot.store.plugins import Plugins
 from bot.web.render import source
@@ -36,6 +38,8 @@ class PluginParts:
     host: PluginHost
     curl: CurlLoop
     advisors: Advisors
+    steps: TaskPlugins
+    sources: SourcePlugins
 
 
 def build_plugins(base: Base) -> PluginParts | None:
@@ -77,7 +81,8 @@ def build_plugins(base: Base) -> PluginParts | None:
         _described,
         settings.plugin_hook_timeout,
     )
-    return PluginParts(host, curl, advisors)
+    steps, sources = TaskPlugins(host.supervisors), SourcePlugins(host.supervisors)
+    return PluginParts(host, curl, advisors, steps, sources)
 
 
 def _described(task: Task) -> TaskInfo:

@@ -128,7 +128,7 @@ async def _started(
     base = await _opened_base(settings, stack, keep_log=keep_log and settings.log_to_file)
     plugins = build_plugins(base)
     advisors = NO_ADVICE if plugins is None else plugins.advisors
-    transfers = build_transfers(base, advisors)
+    transfers = build_transfers(base, advisors, None if plugins is None else plugins.steps)
     tasks = Tasks(
         store=base.store,
         planner=transfers.planner,
@@ -142,6 +142,7 @@ async def _started(
         max_queued_per_user=settings.max_queued_per_user,
         daily_bytes=settings.user_daily_bytes,
         advisors=advisors,
+        sources=None if plugins is None else plugins.sources,
     )
     tokens = Tokens(base.store, base.clock)
     host = await stack.enter_async_context(opened_plugins(base, transfers, plugins))

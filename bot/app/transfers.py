@@ -21,9 +21,12 @@ from bot.transfers.runner import Runner
 from bot.transfers.scheduler import Scheduler
 from bot.transfers.space import DiskLedger
 from bot.transfers.steps import build_steps, find_programs
+from bot.transfers.steps.plugins import Steps, TaskPlugins
 
 
-def build_transfers(base: Base, advisors: Advisors = NO_ADVICE) -> Transfers:
+def build_transfers(
+    base: Base, advisors: Advisors = NO_ADVICE, plugins: TaskPlugins | None = None
+) -> Transfers:
     """Scheduler, runner and what they work with; nothing runs yet."""
     settings, engines, store, clock = base.settings, base.engines, base.store, base.clock
     steps = build_steps(
@@ -34,6 +37,8 @@ def build_transfers(base: Base, advisors: Advisors = NO_ADVICE) -> Transfers:
         max_depth=settings.archive_max_depth,
         timeout=settings.step_timeout,
     )
+    if plugins is not None:
+        steps = Steps(steps, plugins, settings.step_timeout)
     space = DiskLedger(settings.disk_reserve, lambda: _written(engines), clock)
     planner = Planner(
         engines,

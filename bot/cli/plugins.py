@@ -150,7 +150,8 @@ def config(name: str, config: str | None, changes: tuple[str, ...], *, as_json: 
         if replaced is not None or changed:
             base = client.get(f"/plugins/{name}/config")["config"] if replaced is None else replaced
             whole = {"plugin_name": name, "config": {**base, **changed}}
-            return _moved(client, "config", whole, as_json=as_json)
+            _moved(client, "config", whole, as_json=as_json)
+            return 0
         _show(client.get(f"/plugins/{name}/config"), as_json=as_json)
         return 0
 

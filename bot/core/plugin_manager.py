@@ -5,7 +5,7 @@ Imported in the sandbox too, so nothing but the standard library and msgspec com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from bot.plugins.api import (
 if TYPE_CHECKING:
     from bot.plugins.host import PluginHost
     from bot.plugins.known import PluginInfo
+    from bot.plugins.listeners import Listener
 
 __all__ = [
     "AlertPlugin",
@@ -63,7 +64,7 @@ class PluginManager:
         """Every plugin, by name."""
         return self._host.list_plugins()
 
-    async def execute_plugin(self, name: str, *args: Any, **data: Any) -> Any:
+    async def execute_plugin(self, name: str, /, *args: Any, **data: Any) -> Any:
         """Call ``execute`` of a plugin; what it gives."""
         return await self._host.execute_plugin(name, *args, **data)
 
@@ -90,6 +91,19 @@ class PluginManager:
     async def started(self) -> None:
         """Wait until every plugin that was found at the start has had its turn."""
         await self._host.started()
+
+    def register_hook(self, name: str, callback: Listener) -> Callable[[], None]:
+        """Call ``callback`` with the payload of a hook whenever it is told; the result ends that.
+        A name with ``custom.`` is yours, and ``trigger_hook`` tells it."""
+        return self._host.register_hook(name, callback)
+
+    def trigger_hook(self, name: str, payload: Any) -> None:
+        """Tell a hook to whoever registered for it, and to the plugins that have it."""
+        self._host.trigger_hook(name, payload)
+
+    def register_plugin_type(self, name: str) -> None:
+        """Let plugins be of a type of your own; your code calls them."""
+        self._host.register_plugin_type(name)
 
     async def shutdown(self) -> None:
         """End every plugin."""

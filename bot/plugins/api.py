@@ -114,6 +114,38 @@ class State:
         return found
 
 
+class TaskFile:
+    """A file of a task. ``path`` is relative, ``size`` in bytes."""
+
+    def __init__(self, host: Host, job: str, *, index: int, path: str, size: int) -> None:
+        self._host = host
+        self._job = job
+        self.index = index
+        self.path = path
+        self.size = size
+
+    async def open(self) -> BinaryIO:
+        """Open it for reading."""
+        return os.fdopen(await self._host.ask("step_open", job=self._job, index=self.index), "rb")
+
+
+class TaskFiles(list[TaskFile]):
+    """The files that a step works on, and what else it may do while it does."""
+
+    def __init__(self, host: Host, job: str, files: list[dict[str, Any]]) -> None:
+        super().__init__(TaskFile(host, job, **file) for file in files)
+        self._host = host
+        self._job = job
+
+    async def create(self, path: str) -> BinaryIO:
+        """A new file, opened for writing; it is there when the step is done."""
+        return os.fdopen(await self._host.ask("step_create", job=self._job, path=path), "wb")
+
+    async def report(self, done: int, total: int | None = None) -> None:
+        """Show the progress, in bytes."""
+        await self._host.ask("step_report", job=self._job, done=done, total=total)
+
+
 class _Nobody:
     """The host of a plugin that runs outside of the service, as in its author's own tests."""
 
@@ -225,7 +257,11 @@ class MonitorPlugin(BasePlugin):
 
 
 class TaskPlugin(BasePlugin):
-    """A step of a transfer: ``execute(files, params)``."""
+    """A step of a transfer: ``execute(files, params)``, where ``files`` are ``TaskFiles``.
+
+    What it returns is a list of objects with the ``index`` of a file and its new ``path``, or
+    ``drop`` as True; files that it does not name go on as they are.
+    """
 
     type = "task"
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import get_args
 
 from bot.errors import Conflict, InvalidInput, PluginFailed
 from bot.plugins.loading import class_name
-from bot.plugins.manifest import MANIFEST, PluginType, identifier
-
-TYPES: tuple[str, ...] = get_args(PluginType)
+from bot.plugins.manifest import MANIFEST, TYPES, identifier
 
 _MANIFEST = """\
 id = "$name"

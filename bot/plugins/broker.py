@@ -11,6 +11,7 @@ import msgspec
 from bot.engines.curl_handle import Response
 from bot.engines.http_heads import request_headers
 from bot.errors import InvalidInput, PolicyRefused
+from bot.plugins.desk import Desks
 from bot.plugins.values import Values
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -54,11 +55,22 @@ class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Broker:
-    """Serves one plugin. ``net`` are the ``host:port`` that it was granted."""
+    """Serves one plugin. ``net`` are the ``host:port`` that it was granted, ``lent`` are those
+    that it has while a call lasts, ``desks`` are those of its steps."""
 
-    def __init__(self, plugin: str, *, net: list[str], http: HttpPort, values: Values) -> None:
+    def __init__(
+        self,
+        plugin: str,
+        *,
+        net: list[str],
+        http: HttpPort,
+        values: Values,
+        desks: Desks,
+        lent: list[str],
+    ) -> None:
         self._plugin = plugin
         self._net = net
+        self._lent = lent
         self._http = http
         self._values = values
         self._verbs: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
@@ -67,6 +79,7 @@ class Broker:
             "state_set": self._set,
             "state_delete": self._delete,
             "state_keys": self._keys,
+            **desks.verbs,
         }
 
     async def __call__(self, method: str, arguments: dict[str, Any]) -> Any:
@@ -104,7 +117,7 @@ class Broker:
             raise InvalidInput(f"{url[:100]!r} is no URL: {error}") from None
         if parts.scheme not in _PORTS:
             raise PolicyRefused(f"{parts.scheme[:20]!r}: plugins reach http and https alone")
-        if not any(_covers(granted, host, port) for granted in self._net):
+        if not any(_covers(granted, host, port) for granted in [*self._net, *self._lent]):
             raise PolicyRefused(
                 f"plugin {self._plugin} may not reach {host}:{port}",
                 hint=f"it was granted {', '.join(self._net) or 'no host'} (rights.net)",

@@ -13,9 +13,10 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bot.plugins.wire import Call, Message, Splitter, Violation
+from bot.plugins.wire import Answer, Call, Message, Splitter, Violation
 
 _FDS_SIZE = socket.CMSG_SPACE(16 * array.array("i").itemsize)  # of ancillary data: 16 at once
+_MAX_WAITING_FDS = 64  # that wait for an end that does not read
 #: Bytes that wait for an end that does not read; more of them end the connection.
 MAX_WAITING = 64 * 1024 * 1024
 #: The reason of an end that the other side chose.
@@ -54,7 +55,11 @@ class Channel:
         """Send a frame; it waits in memory where the other end does not read. The descriptors
         belong to this channel from now on."""
         if not self._open:
-            _close_all(fds)
+            close_all(fds)
+            return
+        if fds and sum(len(each) for _, each in self._outgoing) >= _MAX_WAITING_FDS:
+            close_all(fds)
+            self.close(f"{_MAX_WAITING_FDS} files wait for it, and it does not read")
             return
         self._outgoing.append((memoryview(frame), fds))
         self._waiting += len(frame)
@@ -72,9 +77,9 @@ class Channel:
         self._loop.remove_writer(self._socket)
         self._socket.close()
         for _, fds in self._outgoing:
-            _close_all(fds)
+            close_all(fds)
         self._outgoing.clear()
-        _close_all(self._given)
+        close_all(self._given)
         self._on_end(reason)
 
     def _readable(self) -> None:
@@ -109,7 +114,7 @@ class Channel:
         return count
 
     def _fds_of(self, message: Message) -> list[int]:
-        count = message.fds if isinstance(message, Call) and self._takes_fds else 0
+        count = message.fds if isinstance(message, Call | Answer) and self._takes_fds else 0
         if not count:
             return []
         fds, self._given = self._given[:count], self._given[count:]
@@ -130,7 +135,7 @@ class Channel:
             except OSError:
                 self.close(HUNG_UP)
                 return
-            _close_all(fds)
+            close_all(fds)
             self._waiting -= sent
             if sent < len(frame):
                 self._outgoing[0] = (frame[sent:], ())
@@ -141,6 +146,7 @@ class Channel:
             self._loop.remove_writer(self._socket)
 
 
-def _close_all(fds: Sequence[int]) -> None:
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors."""
     for fd in fds:
         os.close(fd)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from bot.errors import PluginFailed
+from bot.plugins.listeners import Listeners
 from bot.plugins.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -22,13 +23,18 @@ class Dispatcher:
     def __init__(self, supervisors: Callable[[], Iterable[Supervisor]]) -> None:
         self._supervisors = supervisors
         self._under_way: dict[asyncio.Task[None], str] = {}
+        self.listeners = Listeners()
 
     def wanted(self, hook: str) -> bool:
-        """Whether any plugin takes part in it: where not, nobody needs to make its payload."""
-        return any(hook in each.plugin.hooks for each in self._supervisors())
+        """Whether anybody takes part in it: where not, nobody needs to make its payload."""
+        return self.listeners.wanted(hook) or any(
+            hook in each.plugin.hooks for each in self._supervisors()
+        )
 
     def tell(self, hook: str, payload: msgspec.Struct) -> None:
-        """Tell every plugin that has the hook. Nobody waits; a failure is logged."""
+        """Tell every plugin that has the hook, and who listens. Nobody waits; a failure is
+        logged."""
+        self.listeners.tell(hook, payload)
         for supervisor in self._with(hook):
             name = supervisor.plugin.id
             if sum(each == name for each in self._under_way.values()) >= _BACKLOG:
@@ -42,6 +48,7 @@ class Dispatcher:
         """Wait until everything that was told is done."""
         while self._under_way:
             await asyncio.wait(list(self._under_way))
+        await self.listeners.settle()
 
     def _with(self, hook: str) -> list[Supervisor]:
         return [each for each in self._supervisors() if hook in each.plugin.hooks]

@@ -184,7 +184,7 @@ ANSWERS = {
 
 
 def payload(name: str, value: Any) -> msgspec.Struct:
-    """The payload of a hook from its plain form."""
+    """The payload of a hook from its plain form, or from itself. ValidationError."""
     return msgspec.convert(value, PAYLOADS[name])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import msgspec
 from bot.domain.plugins import PluginState, PluginStore
 from bot.domain.ports import Clock
 from bot.domain.redaction import Redactor
-from bot.errors import Conflict, MltbError, NotFound, PluginFailed
+from bot.errors import Conflict, InvalidInput, MltbError, NotFound, PluginFailed
 from bot.plugins.dispatch import Dispatcher
+from bot.plugins.hooks import payload as payload_of
 from bot.plugins.installed import find
 from bot.plugins.known import Known, PluginConfig, PluginInfo
 from bot.plugins.launcher import Launcher
 from bot.plugins.limits import Limiter
+from bot.plugins.listeners import OWN, Listener, check_name
 from bot.plugins.manifest import Broken, Package
 from bot.plugins.publishers import Publishers
 from bot.plugins.supervisor import Supervisor
@@ -234,18 +236,27 @@ class PluginHost:
         supervisor = self._get(name).supervisor
         return [] if supervisor is None else list(supervisor.plugin.lines)
 
-    async def execute_plugin(self, name: str, *args: Any, **data: Any) -> Any:
+    async def execute_plugin(self, name: str, /, *args: Any, **data: Any) -> Any:
         """Call ``execute`` of a plugin; what it gives. PluginFailed, NotFound."""
-        return await self.call(name, "execute", *args, **data)
+        return await self.call(name, "execute", *args, data=data)
 
     async def call(
-        self, name: str, method: str, *args: Any, fds: Sequence[int] = (), **data: Any
+        self,
+        name: str,
+        method: str,
+        *args: Any,
+        data: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        fds: Sequence[int] = (),
     ) -> Any:
-        """Call a method of a plugin, when one of the places for calls is free."""
+        """Call a method of a plugin, when one of the places for calls is free. ``data`` are its
+        arguments by name, which are the caller's to choose."""
         self._running(name)  # who asks for none need not wait for a place
         async with self._slots:
             # Looked up now: while it waited, another may have taken its place.
-            return await self._running(name).call(method, *args, fds=fds, **data)
+            return await self._running(name).call(
+                method, *args, data=data, timeout=timeout, fds=fds
+            )
 
     async def enable_plugin(
         self, name: str, *, grant: bool = False, repin: bool = False
@@ -263,9 +274,14 @@ class PluginHost:
             if repin and isinstance(known.found, Package):
                 known.record = await self.publishers.repinned(known.found, known.record)
             await self._store.save_record(known.record)
-            if known.supervisor is None:
-                await self._begin(known)
+            await self._wake(known)
         return self._known[name].info()
+
+    async def _wake(self, known: Known) -> None:
+        """Start it, unless it runs or comes back by itself."""
+        if known.supervisor is None or known.is_down:
+            await self._end(known)
+            await self._begin(known)
 
     async def disable_plugin(self, name: str) -> PluginInfo:
         """End it, now and at every start."""
@@ -281,8 +297,7 @@ class PluginHost:
         async with self._lock(name):
             await self.discover()
             known = self._get(name)
-            if known.supervisor is None:
-                await self._begin(known)
+            await self._wake(known)
         return self._known[name].info()
 
     async def unload_plugin(self, name: str) -> PluginInfo:
@@ -328,6 +343,30 @@ class PluginHost:
                 await self._end(known)
                 await self._begin(known)
         return known.info()
+
+    def register_plugin_type(self, name: str) -> None:
+        """Let plugins be of that type too; they are called by whoever registered it, by ``call``.
+        InvalidInput where it is no name."""
+        if not name.isidentifier() or not name.islower() or not name.isascii():
+            raise InvalidInput(f"{name[:80]!r} is no type", hint="a to z, 0 to 9 and _")
+        self._launcher.types.add(name)
+
+    def register_hook(self, hook: str, listener: Listener) -> Callable[[], None]:
+        """Call ``listener``, a callable of this process, with every payload of a hook that tells
+        something, or of one named ``custom.``; the result ends that. InvalidInput."""
+        return self.hooks.listeners.register(hook, listener)
+
+    def trigger_hook(self, hook: str, payload: Any) -> None:
+        """Tell a hook to those who take part in it; one named ``custom.`` has only listeners, and
+        any payload. InvalidInput where there is no such hook, or the payload is none of it."""
+        check_name(hook)
+        if hook.startswith(OWN):
+            self.hooks.listeners.tell(hook, payload)
+            return
+        try:
+            self.hooks.tell(hook, payload_of(hook, payload))
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"{hook}: {error}") from None
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Those of the plugins that were started, by name."""

@@ -19,8 +19,9 @@ from bot.domain.redaction import Redactor
 from bot.errors import InvalidInput, PluginFailed, PolicyRefused
 from bot.plugins import tiers
 from bot.plugins.broker import Broker, HttpPort
+from bot.plugins.desk import Desks
 from bot.plugins.limits import check_room
-from bot.plugins.manifest import MANIFEST, Package, parse
+from bot.plugins.manifest import MANIFEST, TYPES, Package, parse
 from bot.plugins.sandbox import Zygote
 from bot.plugins.signing import Verdict
 from bot.plugins.supervisor import Counts, Plugin, Supervisor
@@ -90,6 +91,7 @@ class Launcher:
         self._walls = walls
         self._best: Tier | None = None
         self.trust = trust
+        self.types = set(TYPES)
 
     async def prepare(self, package: Package, record: PluginRecord) -> Supervisor:
         """Everything but the start. PolicyRefused where a right was not granted, Unavailable
@@ -138,11 +140,14 @@ class Launcher:
             hint = f"mltb plugins config {package.id} --set NAME=VALUE"
             raise PluginFailed(error.message, hint=hint) from None
         values = Values(package.id, self._store, self._policy.values)
+        desks, lent = Desks(), list[str]()
         broker = Broker(
             package.id,
             net=package.manifest.rights.hosts(config),
             http=self._http,
             values=values,
+            desks=desks,
+            lent=lent,
         )
         plugin = Plugin(
             package,
@@ -154,6 +159,9 @@ class Launcher:
             values,
             min(self._policy.timeout, package.manifest.limits.timeout or self._policy.timeout),
             Redactor(schema.secrets(config)),
+            desks=desks,
+            lent=lent,
+            types=self.types,
             counts=self._counts.setdefault(package.id, Counts()),
         )
         zygote = self._zygote(tier, package.id, directory)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +21,8 @@ from bot.plugins.api import API_VERSION
 from bot.plugins.config_schema import ConfigSchema
 
 MANIFEST = "plugin.toml"
+#: Words of the interface where the name of a plugin would be.
+_TAKEN = frozenset({"keys", "list"})
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = r"^\d{1,6}\.\d{1,6}\.\d{1,6}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?\Z"
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{1,5}", re.ASCII)
@@ -28,17 +30,21 @@ _RANGE = re.compile(r"(>=|>|<=|<|==)\s*(\d{1,6})(?:\.(\d{1,6}))?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 _MANIFEST_SIZE = 64 * 1024
 
-PluginType = Literal["backup", "alert", "monitor", "task", "source", "custom"]
+#: What plugins are for; more can be registered.
+TYPES = ("backup", "alert", "monitor", "task", "source", "custom")
+_TYPE = r"\A[a-z][a-z0-9_]{0,31}\Z"
 
 
 class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a plugin asks for. ``net`` are hosts with ports that it reaches through the host;
-    ``decide`` lets its answers change what tasks do; ``net_from_config`` are names in its
+    ``decide`` lets its answers change what tasks do; ``link`` lets it reach the host of the link
+    that it is asked about, while it is; ``net_from_config`` are names in its
     configuration: of the URLs (one, or a list) that the operator sets there, it reaches the hosts.
     """
 
     net: list[str] = []
     decide: bool = False
+    link: bool = False
     net_from_config: list[str] = []
 
     def hosts(self, config: Mapping[str, Any]) -> list[str]:
@@ -50,7 +56,8 @@ class Rights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def words(self, config: Mapping[str, Any]) -> list[str]:
         """Each right in the words in which it is granted."""
         nets = [f"net {host}" for host in self.hosts(config)]
-        return [*nets, *(["decide"] if self.decide else [])]
+        words = {"decide": self.decide, "link": self.link}
+        return [*nets, *(word for word, wanted in words.items() if wanted)]
 
 
 def _host_of(url: Any) -> str | None:
@@ -72,6 +79,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The links that a source plugin is asked about, as patterns such as ``https://host/*``."""
+
+    match: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=500)]], msgspec.Meta(max_length=50)
+    ] = []
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``plugin.toml``. ``api`` is a range of interface versions, ``entry`` a file beside it,
     ``config`` the JSON Schema of the plugin's configuration."""
@@ -80,11 +95,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     version: Annotated[str, msgspec.Meta(pattern=_VERSION)] = "0.0.0"
     api: str = ">=1,<2"
     entry: str = "plugin.py"
-    type: PluginType | None = None
+    type: Annotated[str, msgspec.Meta(pattern=_TYPE)] | None = None
     author: str = ""
     description: str = ""
     rights: Rights = Rights()
     limits: Limits = Limits()
+    source: Source = Source()
     config: dict[str, Any] = {}
 
 
@@ -200,6 +216,8 @@ def parse(text: bytes) -> Manifest:
 
 def identifier(name: str) -> str:
     """The same, where it can be the name of a plugin; else PluginFailed."""
+    if name in _TAKEN:
+        raise PluginFailed(f"no plugin can be called {name!r}", hint="the interface has that word")
     if not _ID.fullmatch(name):
         raise PluginFailed(
             f"{name!r} is no name of a plugin", hint="a to z, 0 to 9 and _, at most 64 characters"
@@ -230,3 +248,11 @@ def fits(wanted: str, version: str) -> bool:
 def _parts(version: str) -> tuple[int, int]:
     major, minor = version.split(".")[:2]
     return int(major), int(minor)
+
+
+def check_type(plugin: str, name: str, types: Collection[str]) -> None:
+    """PluginFailed where nobody knows that type of plugin."""
+    if name not in types:
+        raise PluginFailed(
+            f"plugin {plugin} is of the type {name!r}", hint=f"there are {', '.join(sorted(types))}"
+        )

@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import msgspec
 from bot.engines import children
 from bot.errors import MltbError, PluginFailed, Unavailable
 from bot.plugins import tiers, wire
-from bot.plugins.channel import HUNG_UP, Channel
+from bot.plugins.channel import HUNG_UP, Channel, close_all
+from bot.plugins.desk import handed
 from bot.plugins.output import Output
 from bot.plugins.pending import Pending
 from bot.plugins.tiers import Tier
@@ -218,9 +219,15 @@ class Worker:
         return number if number > 0 else None
 
     async def call(
-        self, method: str, *args: Any, timeout: float, fds: Sequence[int] = (), **kwargs: Any
+        self,
+        method: str,
+        *args: Any,
+        data: Mapping[str, Any] | None = None,
+        timeout: float,
+        fds: Sequence[int] = (),
     ) -> Any:
-        """Call a method of the plugin; what it gives. ``fds`` are duplicated for it.
+        """Call a method of the plugin with ``args`` and, by name, ``data``; what it gives. ``fds``
+        are duplicated for it.
 
         PluginFailed where it raises, ends, or does not answer within ``timeout`` seconds: then it
         is killed.
@@ -232,7 +239,9 @@ class Worker:
         duplicates = [os.dup(fd) for fd in fds] if fds else ()
         answer = self._pending.add(method, timeout)
         try:
-            frame = wire.pack(wire.Call(answer.number, method, list(args), kwargs, len(fds)))
+            frame = wire.pack(
+                wire.Call(answer.number, method, list(args), dict(data or {}), len(fds))
+            )
         except (TypeError, ValueError) as error:
             self._pending.drop(answer)
             for fd in duplicates:
@@ -300,14 +309,18 @@ class Worker:
                 answer.set_result(message.result)
 
     async def _serve(self, call: wire.Call) -> None:
+        fds: list[int] = []
         try:
-            frame = wire.pack(wire.Answer(call.id, await self._broker(call.method, call.kwargs)))
+            result, fds = handed(await self._broker(call.method, call.kwargs))
+            frame = wire.pack(wire.Answer(call.id, result, len(fds)))
         except MltbError as error:
             frame = wire.pack(wire.Failure(call.id, error.code, str(error)))
         except (TypeError, ValueError) as error:
             frame = wire.pack(wire.Failure(call.id, "invalid_input", str(error)))
         if self._channel is not None:
-            self._channel.send(frame)
+            self._channel.send(frame, fds)
+        else:
+            close_all(fds)
 
     def _hung_up(self, reason: str) -> None:
         """The connection ended; how the process did is known in a moment, and is told then."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -16,8 +16,9 @@ from bot.domain.events import Event, PluginCrashed, PluginKilled
 from bot.domain.plugins import PluginState
 from bot.domain.ports import Clock
 from bot.errors import MltbError, PluginFailed, Unavailable
+from bot.plugins.desk import Desks
 from bot.plugins.hooks import ANSWERS
-from bot.plugins.manifest import Package
+from bot.plugins.manifest import TYPES, Package, check_type
 from bot.plugins.sandbox import Broker, Worker, Zygote
 from bot.plugins.signing import Verdict
 from bot.plugins.tiers import Tier
@@ -68,6 +69,9 @@ class Plugin:
     state: PluginState = PluginState.LOADING
     reason: str | None = None
     counts: Counts = field(default_factory=Counts)
+    desks: Desks = field(default_factory=Desks)
+    lent: list[str] = field(default_factory=list)
+    types: Collection[str] = TYPES
     usage: Usage = field(default_factory=Usage)
     description: dict[str, Any] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
@@ -81,6 +85,12 @@ class Plugin:
     def hooks(self) -> Sequence[str]:
         """The hooks that it takes part in."""
         found: Sequence[str] = self.description.get("hooks", ())
+        return found
+
+    @property
+    def type(self) -> str:
+        """What it is for."""
+        found: str = self.description.get("type") or self.package.manifest.type or "custom"
         return found
 
     @property
@@ -132,6 +142,7 @@ class Supervisor:
         try:
             await worker.start(self._zygote, plugin.timeout)
             described = _description(worker.description)
+            check_type(plugin.id, described.type, plugin.types)
             plugin.description = msgspec.structs.asdict(described)
             is_migrated = await self._migrate(worker, described.state_version)
             if await worker.call("initialize", timeout=plugin.timeout) is False:
@@ -228,11 +239,12 @@ class Supervisor:
         self,
         method: str,
         *args: Any,
+        data: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         fds: Sequence[int] = (),
-        **kwargs: Any,
     ) -> Any:
-        """Call a method of it. PluginFailed where it does not run, raises, ends or is too slow."""
+        """Call a method of it, with ``args`` and, by name, ``data``. PluginFailed where it does not
+        run, raises, ends or is too slow."""
         plugin, worker = self.plugin, self._worker
         if worker is None or not worker.alive:
             raise PluginFailed(
@@ -242,7 +254,7 @@ class Supervisor:
         begun = self._clock.monotonic()
         counts, timeout = plugin.counts, timeout or plugin.timeout
         try:
-            result = await worker.call(method, *args, timeout=timeout, fds=fds, **kwargs)
+            result = await worker.call(method, *args, data=data, timeout=timeout, fds=fds)
         except PluginFailed as error:
             if self._clock.monotonic() - begun >= timeout:
                 counts.timeouts += 1

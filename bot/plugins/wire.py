@@ -32,10 +32,11 @@ class Call(msgspec.Struct, tag="call", array_like=True, frozen=True):
 
 
 class Answer(msgspec.Struct, tag="answer", array_like=True, frozen=True):
-    """What came of the call with that id."""
+    """What came of the call with that id. ``fds`` file descriptors came along with the frame."""
 
     id: int
     result: Any = None
+    fds: int = 0
 
 
 class Failure(msgspec.Struct, tag="failure", array_like=True, frozen=True):

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from bot.plugins import confine, hooks, wire
-from bot.plugins.api import Archive, BackupPlugin, BasePlugin, Host
+from bot.plugins.api import Archive, BackupPlugin, BasePlugin, Host, TaskFiles
 from bot.plugins.channel import Channel
 from bot.plugins.loading import Loaded, load_plugin
 
@@ -112,11 +112,12 @@ class _Worker:
             return
         answer = self._waiting.pop(message.id, None)
         if answer is None or answer.done():
-            return
-        if isinstance(message, wire.Failure):
+            for fd in fds:
+                _close(fd)
+        elif isinstance(message, wire.Failure):
             answer.set_exception(HostRefused(message.message))
         else:
-            answer.set_result(message.result)
+            answer.set_result(fds[0] if fds else message.result)
 
     async def _answer(self, call: wire.Call, fds: list[int]) -> None:
         try:
@@ -146,6 +147,10 @@ class _Worker:
             name, facts = call.args
             taker = _backup_plugin(self._loaded.plugin)
             return await taker.hand_archive(Archive(name, **facts), *fds)
+        if call.method == "step":
+            job, files, params = call.args
+            execute = _method(self._loaded.plugin, "execute")
+            return await _awaited(execute(TaskFiles(_Host(self), job, files), params))
         method = _method(self._loaded.plugin, call.method)
         return await _awaited(method(*call.args, *fds, **call.kwargs))
 

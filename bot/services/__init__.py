@@ -16,8 +16,9 @@ from bot.services.metrics import Metrics
 from bot.services.plugins import Plugins
 from bot.services.profiling import Profiling
 from bot.services.recovery import Recovery
+from bot.services.submissions import MAX_SUBMISSIONS, Submission
 from bot.services.system import System
-from bot.services.tasks import MAX_SUBMISSIONS, Submission, Submitted, Tasks, TaskView
+from bot.services.tasks import Submitted, Tasks, TaskView
 from bot.services.tokens import Tokens
 
 __all__ = [

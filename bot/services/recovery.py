@@ -23,7 +23,8 @@ from bot.errors import Conflict, InvalidInput, NotFound, PolicyRefused
 from bot.operations.integrity import Integrity
 from bot.operations.recovery import Starts
 from bot.services.callers import Caller, Scope
-from bot.services.tasks import Submission, Tasks
+from bot.services.submissions import Submission
+from bot.services.tasks import Tasks
 from bot.store.recovery import RecoveryStore
 from bot.transfers.jobs import deliver_job, source_stage, stage_of
 

@@ -13,14 +13,13 @@ from bot.cache import Cache
 from bot.domain import events
 from bot.domain.advice import NO_ADVICE, Advisors
 from bot.domain.ids import IdSource
+from bot.domain.links import LinkSources
 from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore
 from bot.domain.task import (
     FINAL,
     Progress,
     Receipt,
-    StepSpec,
     Task,
-    TaskOptions,
     TaskState,
 )
 from bot.errors import (
@@ -35,6 +34,7 @@ from bot.errors import (
     Unavailable,
 )
 from bot.services.callers import Caller, Scope
+from bot.services.submissions import MAX_SUBMISSIONS, Submission, Wanted, expand
 from bot.transfers.books import mark_of
 from bot.transfers.debris import Debris
 from bot.transfers.planner import Planner, check_local_name, describe
@@ -43,20 +43,6 @@ from bot.transfers.scheduler import Scheduler
 
 _DAY = 86400.0
 _PLAN_TTL = 60.0  # seconds that a plan is good for
-MAX_SUBMISSIONS = 10_000
-
-
-class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What somebody wants mirrored. ``again`` allows a second unfinished task of the same kind."""
-
-    source: str
-    to: str | None = None
-    options: TaskOptions = TaskOptions()
-    steps: list[StepSpec] = []
-    priority: int = 0
-    start_at: float | None = None
-    force: bool = False
-    again: bool = False
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -92,6 +78,7 @@ class Tasks:
         max_queued_per_user: int | None,
         daily_bytes: int | None,
         advisors: Advisors = NO_ADVICE,
+        sources: LinkSources | None = None,
     ) -> None:
         self._store = store
         self._planner = planner
@@ -105,6 +92,7 @@ class Tasks:
         self._max_queued = max_queued_per_user
         self._daily_bytes = daily_bytes
         self._advisors = advisors
+        self._sources = sources
         self._new_id = IdSource()
         self._keyed = asyncio.Lock()
 
@@ -113,15 +101,17 @@ class Tasks:
         that the first call made.
         """
         answers = await self.submit_many(caller, [wanted], key=key)
-        task, error = answers[0].task, answers[0].error
-        if task is None:
-            raise error or InternalFailure("a submission without an answer")
-        return task
+        for answer in answers:  # more than one where the link stands for several
+            if answer.task is not None:
+                return answer.task
+        raise answers[0].error or InternalFailure("a submission without an answer")
 
     async def submit_many(
         self, caller: Caller, wanted: Sequence[Submission], *, key: str | None = None
     ) -> list[Submitted]:
-        """Store all that can be stored, in one transaction; one answer each, in order."""
+        """Store all that can be stored, in one transaction; one answer each, in order. Where a link
+        stands for several, each of those has an answer, with the same index.
+        """
         caller.require(Scope.OPERATE)
         if not self._scheduler.open:
             raise Unavailable(
@@ -130,27 +120,34 @@ class Tasks:
         if len(wanted) > MAX_SUBMISSIONS:
             raise TooMany(f"{len(wanted)} links at once", hint=f"at most {MAX_SUBMISSIONS}")
         if key is None:
-            return await self._submit(caller, wanted, None)
+            return await self._submit(caller, await expand(self._sources, wanted), None)
+        if known := await self._known(caller, key):
+            return known
+        expanded = await expand(self._sources, wanted)  # others need not wait for this
         async with self._keyed:  # Two requests with one key, one after the other
-            if known := await self._store.by_key(caller.user, key):
-                return [Submitted(index, task) for index, task in enumerate(known)]
-            return await self._submit(caller, wanted, key)
+            return await self._known(caller, key) or await self._submit(caller, expanded, key)
+
+    async def _known(self, caller: Caller, key: str) -> list[Submitted]:
+        known = await self._store.by_key(caller.user, key)
+        return [Submitted(index, task) for index, task in enumerate(known)]
 
     async def _submit(
-        self, caller: Caller, wanted: Sequence[Submission], key: str | None
+        self, caller: Caller, wanted: Sequence[Wanted], key: str | None
     ) -> list[Submitted]:
         await self._check_quota(caller.user)
+        placed = await self._placed(caller, [each.submission for each in wanted])
         answers: list[Submitted] = []
         fresh: list[Task] = []
         seen: set[str] = set()
-        for index, each in enumerate(await self._placed(caller, wanted)):
+        for each, submission in zip(wanted, placed, strict=True):
             try:
-                task = self._task(caller, each, key, len(fresh), seen)
+                task = self._task(caller, submission, key, len(fresh), seen)
             except MltbError as error:
-                answers.append(Submitted(index, error=error))
+                answers.append(Submitted(each.index, error=each.explained(error)))
                 continue
+            task.note = each.note
             fresh.append(task)
-            answers.append(Submitted(index, task))
+            answers.append(Submitted(each.index, task))
         if len(fresh) == 1:
             await self._note_earlier(fresh[0])
         await self._store.add(fresh)
@@ -256,7 +253,8 @@ class Tasks:
     async def plan(self, caller: Caller, wanted: Submission) -> dict[str, Any]:
         """What a submission would do: name, size, files, disk, stages. Nothing is stored."""
         caller.require(Scope.OPERATE)
-        (placed,) = await self._placed(caller, [wanted])
+        first = (await expand(self._sources, [wanted]))[0]
+        (placed,) = await self._placed(caller, [first.submission])
         task = self._task(caller, msgspec.structs.replace(placed, again=True), None, 0, set())
 
         async def make() -> bytes:
@@ -265,7 +263,7 @@ class Tasks:
         # Asking a source twice in a minute says the same; a page that refreshes asks often.
         found = await self._cache.single_flight(f"plan:{mark_of(task)}", ttl=_PLAN_TTL, make=make)
         plan: dict[str, Any] = msgspec.json.decode(found)
-        return plan
+        return plan if first.note is None else {**plan, "note": first.note}
 
     async def show(self, caller: Caller, task_id: str) -> TaskView:
         """One task."""

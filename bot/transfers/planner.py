@@ -14,6 +14,7 @@ from bot.domain.task import Stage, StageKind, StepSpec, Task, TaskOptions
 from bot.engines.registry import Engines
 from bot.errors import InvalidInput, PolicyRefused
 from bot.transfers.space import DiskLedger
+from bot.transfers.steps import step_of
 
 #: How a source gets to its destination.
 VIA_DISK, STREAMED, REMOTE_COPY = "disk", "stream", "remote-copy"
@@ -124,7 +125,7 @@ class Planner:
             return None
         peak, current = size, size
         for spec in steps:
-            output = self._steps[spec.name].disk(current, spec.params)
+            output = step_of(self._steps, spec.name).disk(current, spec.params)
             peak = max(peak, current + output)
             current = output
         return peak

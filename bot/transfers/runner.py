@@ -50,6 +50,7 @@ from bot.transfers.advice import choose_engine, choose_name, heed_veto
 from bot.transfers.jobs import deliver_job, fetch_job, keeps, position, source_stage, stage_of
 from bot.transfers.planner import REMOTE_COPY, STREAMED, Planner
 from bot.transfers.space import DiskLedger
+from bot.transfers.steps import step_of
 
 _DAY = 86400.0
 
@@ -226,7 +227,7 @@ class Runner:
         output = files.stage_directory(task.workspace, position(task, stage))
         await self._store.save(task)
         await files.make(output, empty=True)
-        step = self._steps[stage.name]
+        step = step_of(self._steps, stage.name)
         job = StepJob(
             id=task.id,
             directory=directory,
