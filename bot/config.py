@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from bot.config_access import AccessSettings
 from bot.config_graphql import GraphqlSettings
 from bot.config_operations import OperationsSettings
 from bot.config_plugins import PluginSettings
@@ -41,7 +42,7 @@ from bot.errors import ConfigError
 __all__ = ["Loaded", "NestedModel", "Rate", "Settings", "load", "shown"]
 
 
-class Settings(OperationsSettings, PluginSettings, GraphqlSettings):
+class Settings(OperationsSettings, PluginSettings, GraphqlSettings, AccessSettings):
     """The effective settings. A field ``data_dir`` is the setting ``DATA_DIR``."""
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)

@@ -10,6 +10,7 @@ shape once; nothing else formats errors.
     │   ├── InvalidInput
     │   ├── Unauthenticated
     │   ├── Forbidden
+    │   │   └── Forged
     │   ├── NotFound
     │   ├── Conflict
     │   │   └── IllegalMove
@@ -80,6 +81,12 @@ class Forbidden(RequestError):
 
     code = "forbidden"
     status = 403
+
+
+class Forged(Forbidden):
+    """A browser sent it, and nothing says that a page of ours made it do so."""
+
+    code = "csrf"
 
 
 class NotFound(RequestError):

@@ -18,11 +18,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from bot.domain.access import Account
 from bot.domain.alerts import Severity
 from bot.domain.plugins import PluginKey, PluginRecord
 from bot.domain.ports import TaskQuery
 from bot.domain.task import TaskState
 from bot.errors import ConfigError, NoSpace
+from bot.store.access import Access
 from bot.store.alerts import AlertStore
 from bot.store.migrate import History
 from bot.store.plugins import Plugins
@@ -121,6 +123,16 @@ DATA["0006"] = (
     """INSERT INTO plugin_keys (key, body) VALUES ('k1',
         '{"key":"k1","name":"n","revoked":true,"at":5.5}')""",
 )
+#: Access: somebody with a password, logged in, and what they did.
+DATA["0007"] = (
+    *DATA["0006"],
+    """INSERT INTO accounts (name, role, password, created_at, changed_at)
+        VALUES ('ann', 'operator', 'hash', 5.5, 6.5)""",
+    """INSERT INTO sessions (id, digest, "user", scope, token, created_at, seen_at, expires_at)
+        VALUES ('s1', '\\x0102', 'ann', 'view', NULL, 5.5, 6.5, 900.5)""",
+    """INSERT INTO audit (seq, at, "user", via, action, target, address, outcome, request, details)
+        VALUES (1, 5.5, 'ann', 'session', 'POST /x', NULL, NULL, 201, 'r', '{"a":1}')""",
+)
 
 
 def until(revision: str) -> History:
@@ -177,6 +189,11 @@ async def test_data_of_each_revision_is_read_after_the_migration(
     if revision >= "0006":
         keys = await Plugins(store.database).publisher_keys()
         assert keys == [PluginKey("k1", "n", revoked=True, at=5.5)]
+    if revision >= "0007":
+        access = Access(store.database)
+        assert await access.find_account("ann") == (Account("ann", "operator", 5.5, 6.5), "hash")
+        deeds = await access.find_deeds(user="ann", action=None, since=0, before=None, limit=9)
+        assert [(deed.seq, deed.outcome, deed.details) for deed in deeds] == [(1, 201, {"a": 1})]
     await store.close()
 
 

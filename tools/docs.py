@@ -139,6 +139,7 @@ _ADVICE: Mapping[str, str] = {
     "invalid_input": "The hint says what is allowed.",
     "unauthenticated": "Send a token; `mltb token create` makes one.",
     "forbidden": "Use a token with a wider scope, or of the user whose task it is.",
+    "csrf": "Send the header `X-CSRF-Token`, with what `GET /api/v3/session` answers.",
     "not_found": "Look at the id; `mltb list` shows the tasks there are.",
     "conflict": "Ask for the task again: it changed meanwhile.",
     "illegal_move": "The hint says where the task can go from its state.",

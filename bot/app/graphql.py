@@ -83,7 +83,7 @@ class _Later:
         await asyncio.to_thread(_load)
         from bot.graphql.desk import Desk
         from bot.graphql.http import GraphqlHttp
-        from bot.graphql.identity import identify
+        from bot.graphql.identity import authenticator
         from bot.graphql.rates import Rates
         from bot.graphql.socket import GraphqlSocket
 
@@ -110,7 +110,7 @@ class _Later:
         if security.rate_limit_queries:
             prefix = f"{settings.cache_key_prefix}rate"
             rates = Rates(security.max_queries_per_minute, redis, prefix, base.clock)
-        authenticate = identify(services.tokens, required=security.require_authentication)
+        authenticate = authenticator(services, required=security.require_authentication)
         count = None if rates is None else rates.count
         http = GraphqlHttp(
             desk,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from bot.app.access import build_sessions
 from bot.app.logs import opened_logs
 from bot.app.operations_alerts import opened_alerts
 from bot.app.operations_backups import opened_backups
@@ -54,6 +55,7 @@ async def opened_operations(
             yield Services(
                 tasks=tasks,
                 tokens=tokens,
+                sessions=build_sessions(base, tokens),
                 logs=logs,
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
                 history=history,

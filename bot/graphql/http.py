@@ -16,8 +16,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -27,12 +25,13 @@ from starlette.types import Receive, Scope, Send
 from bot.cache import Cache
 from bot.domain.context import REQUEST
 from bot.errors import Conflict, MltbError, Unauthenticated
-from bot.graphql import shaping
+from bot.graphql import graphiql, shaping
 from bot.graphql.desk import Desk, NotByGet, Request
 from bot.graphql.execution import Answer, refusal
 from bot.graphql.guards import Refused
 from bot.graphql.streams import Follower
 from bot.services import Caller
+from bot.web.auth import Identity
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +42,8 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
 _SMALL, _REMEMBERED = 8192, 512  # bytes of bodies that are remembered, and how many
 _HEARTBEAT = 15.0  # seconds without an event
-_PAGE = Path(__file__).parents[1] / "web/static/graphiql.html"
 #: Sites can't set it in a request to another one without being asked first (CORS).
 _NOT_A_FORM = b"graphql-require-preflight"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who asks. ``ambient`` says that their browser said so by itself, with a cookie."""
-
-    caller: Caller
-    ambient: bool = False
 
 
 class Authenticator(Protocol):
@@ -130,7 +120,7 @@ class GraphqlHttp:
         media = _media(accept)
         try:
             if scope["method"] == "GET" and self._wants_page(scope, accept):
-                return 200, _page(), "text/html; charset=utf-8", _PAGE_HEADERS
+                return 200, graphiql.page(), "text/html; charset=utf-8", graphiql.HEADERS
             if media is None:
                 raise _Bad(406, "not_acceptable", f"answers are {_GRAPHQL} or {_JSON}")
             found = await self._answer(scope, headers, receive)
@@ -375,26 +365,6 @@ async def _hung_up(receive: Receive) -> None:
 async def _event(send: Send, name: str, text: str) -> None:
     body = f"event: {name}\ndata: {text}\n\n".encode()
     await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-#: The editor of GraphiQL writes styles as it goes; scripts come from here alone.
-_PAGE_HEADERS = [
-    (
-        b"content-security-policy",
-        (
-            b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-            b"img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; "
-            b"form-action 'none'; frame-ancestors 'none'"
-        ),
-    ),
-    (b"referrer-policy", b"no-referrer"),
-]
-
-
-@functools.cache
-def _page() -> bytes:
-    """GraphiQL, for browsers."""
-    return _PAGE.read_bytes()
 
 
 async def _send(

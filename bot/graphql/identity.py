@@ -1,26 +1,21 @@
-"""Who sends a request: the holder of a bearer token, or nobody where that is allowed."""
+"""Who sends a request: as for REST, or nobody where that is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.graphql.http import Authenticator, Identity
-from bot.services import Caller, Scope, Tokens
+from bot.graphql.http import Authenticator
+from bot.services import Caller, Scope, Services
+from bot.web.auth import Identity, identify
 
-_NOBODY = Identity(Caller("anonymous", Scope.VIEW))
-_SCHEME = b"bearer "
+_NOBODY = Caller("anonymous", Scope.VIEW)
 
 
-def identify(tokens: Tokens, *, required: bool) -> Authenticator:
-    """Says whose token it is; without one, nobody where none is ``required``."""
+def authenticator(services: Services, *, required: bool) -> Authenticator:
+    """Says whose token or session it is; without one, nobody where none is ``required``."""
+    anonymous = None if required else _NOBODY
 
     async def authenticate(headers: Mapping[bytes, bytes]) -> Identity:
-        given = headers.get(b"authorization", b"")
-        if given[: len(_SCHEME)].lower() == _SCHEME:
-            secret = given[len(_SCHEME) :].strip().decode("latin-1")
-            return Identity(await tokens.authenticate(secret))
-        if not required and not given:
-            return _NOBODY
-        return Identity(await tokens.authenticate(None))
+        return await identify(services, headers, anonymous=anonymous)
 
     return authenticate

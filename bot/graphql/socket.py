@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -19,6 +18,7 @@ from bot.graphql.execution import Answer
 from bot.graphql.http import Authenticator, Count
 from bot.graphql.streams import Follower
 from bot.services import Caller
+from bot.web.auth import same_site
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class GraphqlSocket:
         """ASGI."""
         await receive()  # websocket.connect
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        if not _same_site(headers):
+        if not same_site(headers):
             await send({"type": "websocket.close", "code": _FORBIDDEN, "reason": "another site"})
             return
         if _PROTOCOL not in scope.get("subprotocols", ()):
@@ -259,11 +259,3 @@ class _Connection:
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._send({"type": "websocket.send", "text": _encode(message).decode()})
-
-
-def _same_site(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the page that connects, if it is one, came from here (RFC 6455, section 10.2)."""
-    origin = headers.get(b"origin")
-    if origin is None:
-        return True
-    return urlsplit(origin.decode("latin-1")).netloc == headers.get(b"host", b"").decode("latin-1")

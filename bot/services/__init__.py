@@ -16,6 +16,7 @@ from bot.services.metrics import Metrics
 from bot.services.plugins import Plugins
 from bot.services.profiling import Profiling
 from bot.services.recovery import Recovery
+from bot.services.sessions import Sessions
 from bot.services.submissions import MAX_SUBMISSIONS, Submission
 from bot.services.system import System
 from bot.services.tasks import Submitted, Tasks, TaskView
@@ -35,6 +36,7 @@ __all__ = [
     "Recovery",
     "Scope",
     "Services",
+    "Sessions",
     "Submission",
     "Submitted",
     "System",
@@ -50,6 +52,7 @@ class Services:
 
     tasks: Tasks
     tokens: Tokens
+    sessions: Sessions
     logs: Logs
     metrics: Metrics
     history: History

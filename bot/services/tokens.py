@@ -23,6 +23,8 @@ class Tokens:
         self._clock = clock
         self._known: dict[bytes, tuple[float, Token]] = {}
         self._new_id = IdSource()
+        #: How many were revoked: what was made of a token before that may be over.
+        self.revocations = 0
 
     async def create(
         self,
@@ -49,6 +51,7 @@ class Tokens:
         if not await self._store.delete_token(token_id):
             raise NotFound(f"there is no token {token_id!r}", hint="mltb token list shows them")
         self._known.clear()
+        self.revocations += 1
 
     async def authenticate(self, secret: str | None) -> Caller:
         """Who holds that secret; Unauthenticated where nobody does any more."""

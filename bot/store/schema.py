@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Every revision, oldest first. The program reads this instead of the scripts (a test compares).
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 
 #: The name of the trigram index over ``tasks.search`` in SQLite (FTS5) and PostgreSQL (GIN).
 TEXT_INDEX = "tasks_text"
@@ -227,3 +227,50 @@ plugin_values = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
 )
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    # The hash that argon2 made of it.
+    sa.Column("password", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("changed_at", sa.Double, nullable=False),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    # The SHA-256 of the secret, which is stored nowhere.
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    # The token that it was begun with; NULL: a password.
+    sa.Column("token", sa.Text),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("seen_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Column("address", sa.Text),
+    sa.Column("agent", sa.Text),
+)
+sa.Index("sessions_by_user", sessions.c.user)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", _KEY, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("via", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text),
+    sa.Column("address", sa.Text),
+    # The status of HTTP.
+    sa.Column("outcome", sa.Integer, nullable=False),
+    sa.Column("request", sa.Text),
+    sa.Column("details", sa.Text, nullable=False),
+)
+sa.Index("audit_by_time", audit.c.at)
+sa.Index("audit_by_user", audit.c.user, audit.c.seq)

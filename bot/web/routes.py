@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Response
 
 from bot.services import Caller, Scope, Services
 from bot.web import schemas
-from bot.web.auth import needs
+from bot.web.auth import needs, services_of
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -58,9 +58,4 @@ def reply(content: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-def _services(request: Request) -> Services:
-    found: Services = request.app.state.services
-    return found
-
-
-All = Annotated[Services, Depends(_services)]
+All = Annotated[Services, Depends(services_of)]

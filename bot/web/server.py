@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +41,7 @@ from bot.web import (
     rest_plugins,
     rest_profiler,
     rest_recovery,
+    rest_session,
     schemas,
 )
 from bot.web.auth import needs
@@ -83,6 +84,7 @@ def build(
     )
     app.state.services, app.state.ready = services, ready
     for part in (
+        rest_session,
         rest,
         rest_metrics,
         rest_history,
@@ -136,9 +138,15 @@ def _add_metrics(app: FastAPI) -> None:
 def _add_page(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
-    @app.get("/", include_in_schema=False)
+    @app.get("/api/v3/dashboard", response_class=HTMLResponse, tags=["dashboard"])
     async def page() -> Response:
+        """The page; it asks by itself who looks at it."""
         return FileResponse(_STATIC / "index.html", headers=_PAGE_HEADERS)
+
+    @app.get("/", include_in_schema=False)
+    async def door() -> Response:
+        # What stands behind # goes along, a token of the greeting too.
+        return RedirectResponse("/api/v3/dashboard", 307, headers=_PAGE_HEADERS)
 
 
 def _answer(content: object, status: int = 200, media: str = "application/json") -> Response:
