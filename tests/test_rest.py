@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from bot.app.operations import opened_operations
 from bot.app.plugins import build_plugins, opened_plugins
@@ -69,8 +70,10 @@ class Web:
 
 
 @asynccontextmanager
-async def web(directory: Path) -> AsyncIterator[Web]:
-    """The application over a rig, on a port of its own."""
+async def web(
+    directory: Path, *, served: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> AsyncIterator[Web]:
+    """The application over a rig, on a port of its own; or what ``served`` makes of it."""
     async with (
         rig(directory) as it,
         opened_plugins(it.base, it.transfers, build_plugins(it.base)) as host,
@@ -92,7 +95,7 @@ async def web(directory: Path) -> AsyncIterator[Web]:
             profiler=it.profiler,
         )
         listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+        config = uvicorn.Config(served(app), log_config=None, lifespan="off", ws="none")
         running = uvicorn.Server(config)
         running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.ensure_future(running._serve([listener]))
@@ -311,3 +314,19 @@ async def test_the_page_is_served_with_a_strict_policy(tmp_path: Path) -> None:
             assert (await it.call("GET", f"/static/{name}", scope=None))[0] == 200
         for name in ("../server.py", "%2e%2e/server.py", "..%2fserver.py"):
             assert (await it.call("GET", f"/static/{name}", scope=None))[0] in {400, 404}
+
+
+async def test_what_is_unchanged_is_not_sent_again(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        _, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
+        await it.rig.until(task["id"], TaskState.DONE)
+        for path in (f"/api/v3/tasks/{task['id']}", "/api/v3/tasks", "/api/v3/tokens"):
+            _, _, headers = await it.call("GET", path)
+            same = {"If-None-Match": headers["etag"]}
+            status, body, again = await it.call("GET", path, headers=same)
+            assert (status, body, again["etag"]) == (304, b"", headers["etag"])
+            other = {"If-None-Match": 'W/"x"'}
+            assert (await it.call("GET", path, headers=other))[0] == 200
+        await it.call("DELETE", f"/api/v3/tasks/{task['id']}")
+        _, _, headers = await it.call("GET", "/api/v3/tasks")
+        assert (await it.call("GET", "/api/v3/tasks", headers=same))[0] == 200

@@ -28,6 +28,7 @@ from bot.lock import InstanceLock
 from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
+from bot.web.attached import ATTACHED
 from bot.web.switch import Switch
 
 _CACHE = 32 * 1024 * 1024  # bytes of the memory cache
@@ -166,6 +167,7 @@ async def _started(
     transfers.governor.start()
     stack.push_async_callback(transfers.governor.stop)
     graphql = await stack.enter_async_context(opened_graphql(base, services))
+    stack.enter_context(ATTACHED.attached(services))
     return App(settings, transfers, services, base.hub, base.profiler, graphql)
 
 

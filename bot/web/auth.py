@@ -11,6 +11,7 @@ from fastapi import Request
 from bot.errors import Forged, Unauthenticated
 from bot.services import Caller, Scope, Services
 from bot.services.sessions import csrf_of, is_csrf
+from bot.web.attached import ATTACHED
 
 COOKIE = "mltb_session"
 CSRF = "X-CSRF-Token"
@@ -90,9 +91,9 @@ def check_write(identity: Identity, method: str, headers: Headers) -> None:
 
 
 def services_of(request: Request) -> Services:
-    """Those that the routes are for."""
-    found: Services = request.app.state.services
-    return found
+    """Those that the application is for; in one that is not ours, those that run here."""
+    found: Services | None = getattr(request.app.state, "services", None)
+    return ATTACHED.services if found is None else found
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Response
 from bot.services import Caller, Scope, Services
 from bot.web import schemas
 from bot.web.auth import needs, services_of
+from bot.web.route import Route
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -36,7 +37,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def new_router(area: str = "") -> APIRouter:
     """A router for the paths under ``/api/v3`` and ``area``, such as ``/backups``."""
-    return APIRouter(prefix=f"/api/v3{area}", responses=ERRORS)
+    return APIRouter(prefix=f"/api/v3{area}", responses=ERRORS, route_class=Route)
 
 
 Viewer = Annotated[Caller, Depends(needs(Scope.VIEW))]

@@ -232,6 +232,7 @@ class ProblemOut(BaseModel):
     detail: str
     hint: str | None = None
     details: dict[str, Any] | None = None
+    request_id: str | None = Field(None, description="What the log has it under.")
 
 
 class SubmittedOut(BaseModel):

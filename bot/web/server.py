@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
-from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot import __version__
 from bot.domain.ports import Profiler
 from bot.domain.profiling import UNPROFILED
-from bot.errors import (
-    BodyTooLarge,
-    InvalidInput,
-    MltbError,
-    NotFound,
-    RequestError,
-    Unauthenticated,
-)
+from bot.errors import BodyTooLarge
 from bot.services import Caller, Services
 from bot.services import Scope as TokenScope
-from bot.web import (
-    render,
-    rest,
-    rest_alerts,
-    rest_backups,
-    rest_history,
-    rest_logger,
-    rest_metrics,
-    rest_plugin_keys,
-    rest_plugins,
-    rest_profiler,
-    rest_recovery,
-    rest_session,
-    schemas,
-)
-from bot.web.auth import needs
+from bot.web import schemas, whole
+from bot.web.auth import needs, services_of
 from bot.web.counting import CountRequests
+from bot.web.problems import add_errors, problem
 from bot.web.requests import Requests
+from bot.web.whole import PAGE_HEADERS
 
-log = logging.getLogger(__name__)
-
-_STATIC = Path(__file__).parent / "static"
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 MAX_BODY = 64 * 1024 * 1024
-_PROBLEM = "application/problem+json"
 
 
 class _Application(FastAPI):
@@ -83,23 +46,10 @@ def build(
         openapi_url="/api/v3/openapi.json",
     )
     app.state.services, app.state.ready = services, ready
-    for part in (
-        rest_session,
-        rest,
-        rest_metrics,
-        rest_history,
-        rest_profiler,
-        rest_alerts,
-        rest_backups,
-        rest_recovery,
-        rest_plugin_keys,  # before that of the plugins: "keys" is none
-        rest_plugins,
-        rest_logger,
-    ):
-        app.include_router(part.router)
+    app.router.routes.extend(whole.router.routes)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     app.add_middleware(CountRequests, profiler=profiler)
-    _add_errors(app)
+    add_errors(app)
     _add_health(app)
     _add_metrics(app)
     _add_page(app)
@@ -130,75 +80,20 @@ def _add_metrics(app: FastAPI) -> None:
         request: Request, caller: Annotated[Caller, Depends(needs(TokenScope.VIEW))]
     ) -> Response:
         """Everything that is counted, for Prometheus: OpenMetrics, or its older text format."""
-        found: Services = request.app.state.services
+        found = services_of(request)
         text, media = await found.metrics.page(caller, request.headers.get("Accept", ""))
         return Response(text, media_type=media)
 
 
 def _add_page(app: FastAPI) -> None:
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-
-    @app.get("/api/v3/dashboard", response_class=HTMLResponse, tags=["dashboard"])
-    async def page() -> Response:
-        """The page; it asks by itself who looks at it."""
-        return FileResponse(_STATIC / "index.html", headers=_PAGE_HEADERS)
-
     @app.get("/", include_in_schema=False)
     async def door() -> Response:
         # What stands behind # goes along, a token of the greeting too.
-        return RedirectResponse("/api/v3/dashboard", 307, headers=_PAGE_HEADERS)
+        return RedirectResponse("/api/v3/dashboard", 307, headers=PAGE_HEADERS)
 
 
-def _answer(content: object, status: int = 200, media: str = "application/json") -> Response:
-    return Response(msgspec.json.encode(content), status, media_type=media)
-
-
-def _problem(error: MltbError) -> Response:
-    response = _answer(render.problem(error), error.status, _PROBLEM)
-    if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="mltb"'
-    return response
-
-
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(MltbError)
-    async def known(request: Request, error: MltbError) -> Response:
-        if error.status >= 500 and error.code == "internal":
-            return await _fault(request, error)
-        return _problem(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        wrong = [
-            {"at": ".".join(map(str, item["loc"])), "message": item["msg"]}
-            for item in error.errors()
-        ]
-        first = wrong[0] if wrong else {"at": "body", "message": "is wrong"}
-        return _problem(InvalidInput(f"{first['at']}: {first['message']}", errors=wrong[:50]))
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        if error.status_code == NotFound.status:
-            return _problem(NotFound(f"there is nothing at {request.url.path}"))
-        shaped = render.problem(RequestError(str(error.detail)))
-        response = _answer({**shaped, "status": error.status_code}, error.status_code, _PROBLEM)
-        response.headers.update(error.headers or {})
-        return response
-
-    app.add_exception_handler(Exception, _fault)
-
-
-async def _fault(request: Request, error: Exception) -> Response:
-    """A fault of the program: the caller gets an id that finds the log line, and no more."""
-    reference = secrets.token_hex(6)
-    log.error("fault %s in %s %s", reference, request.method, request.url.path, exc_info=error)
-    return _problem(
-        MltbError(
-            "a fault of the service",
-            hint=f"the log has it under {reference}",
-            id=reference,
-        )
-    )
+def _answer(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
 class LimitBody:
@@ -216,7 +111,7 @@ class LimitBody:
         error = BodyTooLarge("the body is too large", hint=f"at most {self._limit} bytes")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
-            await _problem(error)(scope, receive, send)
+            await problem(error)(scope, receive, send)
             return
         read = 0
 

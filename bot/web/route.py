@@ -1,0 +1,64 @@
+"""What every route does besides its own work, in whatever application it is included."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.responses import StreamingResponse
+
+from bot.domain.context import REQUEST, within_request
+from bot.web.problems import answer_to
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+_TAGGED = 1_000_000  # bytes of an answer that gets a tag
+_READS = frozenset({"GET", "HEAD"})
+
+
+class Route(APIRoute):
+    """Turns errors into problems, tags what is read, and knows the request by its id."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler, with all that around it."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                response = await handle(request)
+            except Exception as error:  # noqa: BLE001 - the last that can turn it into an answer
+                return answer_to(request, error)
+            return tagged(request, response) if request.method in _READS else response
+
+        async def identified(request: Request) -> Response:
+            if REQUEST.get() is not None:
+                return await answer(request)
+            # The application around us is not ours.
+            request_id = secrets.token_hex(8)
+            with within_request(request_id):
+                response = await answer(request)
+            response.headers["X-Request-ID"] = request_id
+            return response
+
+        return identified
+
+
+def tagged(request: Request, response: Response) -> Response:
+    """The answer with its tag; where the client has just that (RFC 9110, section 13.1.2), the tag
+    alone."""
+    if response.status_code != 200 or isinstance(response, StreamingResponse):
+        return response
+    body = getattr(response, "body", b"")
+    if not body or len(body) > _TAGGED or "etag" in response.headers:
+        return response
+    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    response.headers["ETag"] = tag
+    response.headers.setdefault("Cache-Control", "private, no-cache")
+    if tag not in request.headers.get("if-none-match", ""):
+        return response
+    kept = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
+    return Response(status_code=304, headers=kept)
