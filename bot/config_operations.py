@@ -64,6 +64,9 @@ class DashboardThresholds(NestedModel):
     max_historical_points: int = Field(
         1000, ge=10, le=10_000, description="Points of a series of the history in one answer."
     )
+    data_compression: bool = Field(
+        True, description="Compress live messages for clients that can read that."
+    )
 
 
 class OperationsSettings(BaseSettings):
@@ -142,6 +145,18 @@ class OperationsSettings(BaseSettings):
         le=3650,
         description="Days that the history of metrics is kept, in buckets of a minute and of 15 "
         "minutes; the samples themselves are kept for two.",
+    )
+    enable_live_metrics: bool = Field(
+        True, description="Whether /api/v3/ws/live-metrics and /api/v3/sse/live-metrics are there."
+    )
+    dashboard_refresh: int = Field(
+        5,
+        ge=1,
+        le=60,
+        description="Seconds between two live messages, unless a client chooses others.",
+    )
+    max_dashboard_connections: int = Field(
+        1000, ge=1, description="Clients of the live metrics at the same time."
     )
     dashboard_thresholds: DashboardThresholds = Field(
         DashboardThresholds(), description="What the dashboard shows at most."

@@ -29,6 +29,7 @@ from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
 from bot.web.attached import ATTACHED
+from bot.web.live.hub import Hub, Options
 from bot.web.switch import Switch
 
 _CACHE = 32 * 1024 * 1024  # bytes of the memory cache
@@ -44,10 +45,13 @@ class App:
     hub: EventHub
     profiler: Profiler
     graphql: ASGIApp | None
+    live: Hub | None
 
     def let_go(self) -> None:
         """End the answers that have no end of their own, so that the web server can stop."""
         self.services.logs.end()
+        if self.live is not None:
+            self.live.end()
 
     def web(self) -> ASGIApp:
         """The ASGI application of this service."""
@@ -56,6 +60,7 @@ class App:
             self.services,
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
+            live=self.live,
         )
         return rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
 
@@ -167,8 +172,22 @@ async def _started(
     transfers.governor.start()
     stack.push_async_callback(transfers.governor.stop)
     graphql = await stack.enter_async_context(opened_graphql(base, services))
-    stack.enter_context(ATTACHED.attached(services))
-    return App(settings, transfers, services, base.hub, base.profiler, graphql)
+    live = _live(base, services)
+    stack.enter_context(ATTACHED.attached(services, live))
+    return App(settings, transfers, services, base.hub, base.profiler, graphql, live)
+
+
+def _live(base: Base, services: Services) -> Hub | None:
+    """Who sends live metrics; None where they are off."""
+    settings = base.settings
+    if not settings.enable_live_metrics:
+        return None
+    options = Options(
+        most=settings.max_dashboard_connections,
+        interval=settings.dashboard_refresh,
+        compresses=settings.dashboard_thresholds.data_compression,
+    )
+    return Hub(services, base.hub, base.clock, options)
 
 
 async def _opened_base(settings: Settings, stack: AsyncExitStack, *, keep_log: bool) -> Base:

@@ -21,12 +21,14 @@ from bot.engines.children import allow_open_files
 from bot.errors import ConfigError, Unauthenticated, Unavailable
 from bot.lock import Address, Doorplate, held
 from bot.services import Scope
+from bot.web.frames import FramesProtocol
 
 log = logging.getLogger(__name__)
 
 _SOCKET = "mltb.sock"
 _BACKLOG = 2048
 _STARTING = 30.0  # seconds that a command waits for a service that starts
+_WS_MESSAGE = 1024 * 1024  # bytes of a WebSocket message; doors have lower limits of their own
 _SUN_PATH = 100  # bytes that a path of a unix socket may have, with a margin
 
 
@@ -99,7 +101,8 @@ async def served(
         config = uvicorn.Config(
             app.web(),
             http="httptools",
-            ws="websockets-sansio",
+            ws=FramesProtocol,
+            ws_max_size=_WS_MESSAGE,
             lifespan="off",
             log_config=None,
             access_log=False,

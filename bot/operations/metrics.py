@@ -26,6 +26,7 @@ _SEVERITIES = ("critical", "high", "medium", "low")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _OPERATIONS = ("query", "mutation", "subscription")
+_LIVE_DROPS = ("slow", "ended")
 _OPERATION_OUTCOMES = ("ok", "error", "refused")
 
 
@@ -81,6 +82,9 @@ class Metrics:
         self._backup_size = self._make(declared.BACKUP_SIZE)
         self._requests = self._family(declared.REQUESTS)
         self._request_seconds = self._family(declared.REQUEST_SECONDS)
+        self._live_messages = self._make(declared.LIVE_MESSAGES)
+        self._live_bytes = self._make(declared.LIVE_BYTES)
+        self._live_drops = self._family(declared.LIVE_DROPS, _LIVE_DROPS)
         self._handlers: Mapping[type, Callable[[Any], None]] = {
             events.TaskMoved: self._moved,
             events.TaskStarted: self._started,
@@ -116,6 +120,15 @@ class Metrics:
         where = route or OTHER
         self._requests[where, _known(method, _METHODS), _class(status)].inc()
         self._request_seconds[where].observe(seconds)
+
+    def live_sent(self, messages: int, size: int) -> None:
+        """Live messages were sent, of so many bytes together."""
+        self._live_messages.inc(messages)
+        self._live_bytes.inc(size)
+
+    def live_dropped(self, reason: str) -> None:
+        """A live client had to go."""
+        self._live_drops[_known(reason, _LIVE_DROPS)].inc()
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
         """The routes and methods that there are, so that their labels are there too."""

@@ -144,6 +144,16 @@ REQUEST_SECONDS = Declared(
     ("route",),
     _SHORT,
 )
+LIVE_MESSAGES = Declared(
+    "mltb_live_messages_total", "counter", "Messages that were sent to live clients."
+)
+LIVE_BYTES = Declared("mltb_live_bytes_total", "counter", "Bytes of those, as they were sent.")
+LIVE_DROPS = Declared(
+    "mltb_live_drops_total",
+    "counter",
+    "Live clients that had to go: slow, or ended with their token or session.",
+    ("reason",),
+)
 EXPORTED = Declared(
     "mltb_export_points_total",
     "counter",

@@ -39,6 +39,16 @@ class Metrics:
         if self._counted is not None:
             self._counted.expect(routes)
 
+    def live_sent(self, messages: int, size: int) -> None:
+        """Live messages were sent, of so many bytes together."""
+        if self._counted is not None:
+            self._counted.live_sent(messages, size)
+
+    def live_dropped(self, reason: str) -> None:
+        """A live client had to go: ``slow``, or ``ended`` with its token or session."""
+        if self._counted is not None:
+            self._counted.live_dropped(reason)
+
     def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """A door has answered a request; ``route`` is the template of its path, if it has one."""
         if self._counted is not None:

@@ -19,6 +19,7 @@ from bot.services import Scope as TokenScope
 from bot.web import schemas, whole
 from bot.web.auth import needs, services_of
 from bot.web.counting import CountRequests
+from bot.web.live.hub import Hub
 from bot.web.problems import add_errors, problem
 from bot.web.requests import Requests
 from bot.web.whole import PAGE_HEADERS
@@ -34,9 +35,14 @@ class _Application(FastAPI):
 
 
 def build(
-    services: Services, *, ready: Callable[[], str | None], profiler: Profiler = UNPROFILED
+    services: Services,
+    *,
+    ready: Callable[[], str | None],
+    profiler: Profiler = UNPROFILED,
+    live: Hub | None = None,
 ) -> FastAPI:
-    """The application over those services. ``ready`` says why it takes no work, or None."""
+    """The application over those services. ``ready`` says why it takes no work, or None; ``live``
+    is who sends live metrics, where there are any."""
     app = _Application(
         title="mltb",
         version=__version__,
@@ -45,7 +51,7 @@ def build(
         redoc_url=None,
         openapi_url="/api/v3/openapi.json",
     )
-    app.state.services, app.state.ready = services, ready
+    app.state.services, app.state.ready, app.state.live = services, ready, live
     app.router.routes.extend(whole.router.routes)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     app.add_middleware(CountRequests, profiler=profiler)

@@ -1,0 +1,80 @@
+"""uvicorn's WebSockets, with a way to send frames that are made already.
+
+Where an application finds ``EXTENSION`` in the extensions of its scope, it may write frames (RFC
+6455, with permessage-deflate where ``bits`` is not None) past ``send``. Other servers do not have
+it, and get the same as text.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
+from websockets.http11 import Request
+
+EXTENSION = "mltb.frames"
+_LEAST_BITS = 9  # of a window that zlib can make without a header
+_KERNEL_BUFFER = 128 * 1024  # bytes that the kernel keeps for a client that does not read
+
+
+class FrameChannel:
+    """The way to the client of one connection."""
+
+    def __init__(self, protocol: FramesProtocol) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self.bits = _negotiated_bits(protocol)
+        raw = self._transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the client has not taken yet, beyond what the kernel keeps."""
+        return self._transport.get_write_buffer_size()
+
+    def write(self, frame: bytes) -> None:
+        """Send a whole frame; nothing happens once the connection ends."""
+        if not (self._protocol.close_sent or self._transport.is_closing()):
+            self._transport.write(frame)
+
+    def abort(self) -> None:
+        """End the connection at once, whatever waits."""
+        self._transport.abort()
+
+
+class FramesProtocol(WebSocketsSansIOProtocol):
+    """To be given to uvicorn as ``ws``."""
+
+    #: Paths whose application sends such frames. Their connections compress each message by itself,
+    #: so that frames of both kinds may follow each other, and keep no compressor in memory.
+    framed = frozenset({"/api/v3/ws/live-metrics"})
+
+    def handle_connect(self, event: Request) -> None:
+        """A client asks for a connection."""
+        framed = event.path.partition("?")[0] in self.framed
+        if framed and self.config.ws_per_message_deflate:
+            self.conn.available_extensions = [
+                ServerPerMessageDeflateFactory(
+                    server_no_context_takeover=True,
+                    client_no_context_takeover=True,
+                )
+            ]
+        super().handle_connect(event)
+        if framed and self.response.status_code == 101:
+            # The application runs from the next turn of the loop on.
+            extensions = cast(dict[str, Any], self.scope["extensions"])
+            extensions[EXTENSION] = {"channel": FrameChannel(self)}
+
+
+def _negotiated_bits(protocol: FramesProtocol) -> int | None:
+    for extension in protocol.conn.extensions:
+        if isinstance(extension, PerMessageDeflate):
+            bits = extension.local_max_window_bits
+            return bits if bits >= _LEAST_BITS else None
+    return None
