@@ -11,11 +11,11 @@ from fastapi.responses import StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from bot.errors import Forbidden, NotFound, TooMany
+from bot.errors import NotFound, TooMany
 from bot.web.live import socket
 from bot.web.live.hub import Client, Hub
 from bot.web.live.pipes import QueuePipe
-from bot.web.live.visitors import by_handshake, by_token, is_same_site
+from bot.web.live.visitors import visitor_of
 from bot.web.routes import All, Viewer, new_router
 
 router = new_router()
@@ -53,10 +53,7 @@ async def live_metrics(
     hub: Hub | None = request.app.state.live
     if hub is None:
         raise NotFound("live metrics are off", hint="ENABLE_LIVE_METRICS turns them on")
-    headers = dict(request.scope["headers"])
-    if not is_same_site(headers, request.scope["scheme"]):
-        raise Forbidden("another site")
-    visitor = await by_handshake(services, headers) or await by_token(services, None)
+    visitor = await visitor_of(services, dict(request.scope["headers"]))
     hub.check_room()
     pipe = QueuePipe()
     client = Client(visitor, pipe, lambda code, reason: pipe.end())

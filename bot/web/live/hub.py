@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from bot.domain import events
 from bot.domain.ports import Clock
-from bot.errors import MltbError, TooMany, Unauthenticated
+from bot.errors import Forbidden, MltbError, TooMany, Unauthenticated
 from bot.services import Caller, Services
 from bot.web.live.boards import Board, Common, key_of
 from bot.web.live.groups import Group
@@ -236,13 +236,13 @@ class Hub:
 
     async def _check(self) -> None:
         """Let those go whose token or session is over, or is another's."""
-        holders: dict[str, Caller | None] = {}
+        holders: dict[bytes, Caller | None] = {}
         for client in tuple(self._clients):
             visitor = client.visitor
             if visitor.key not in holders:
                 try:
                     holders[visitor.key] = await visitor.check()
-                except Unauthenticated:
+                except (Unauthenticated, Forbidden):
                     holders[visitor.key] = None
             if holders[visitor.key] != visitor.caller:
                 self._drop(client, UNKNOWN, "the token or the session is over")

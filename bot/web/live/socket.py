@@ -12,11 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from bot.errors import MltbError, TooMany
 from bot.services import Services
+from bot.web.auth import same_site
 from bot.web.frames import EXTENSION
 from bot.web.live.hub import FULL, GONE, UNKNOWN, Client, Hub
 from bot.web.live.messages import Message, Parcel
 from bot.web.live.pipes import FramePipe, Pipe, QueuePipe
-from bot.web.live.visitors import Visitor, by_handshake, by_token, is_same_site
+from bot.web.live.visitors import Visitor, says_who, visitor_of, with_token
 
 _BAD, _REFUSED, _LATE = 4400, 4403, 4408
 _INTRODUCTION = 5.0  # seconds that a client has to say who it is
@@ -50,7 +51,7 @@ async def serve(
     """One client, from its handshake to its end (ASGI)."""
     await receive()  # websocket.connect
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
-    if hub is None or not is_same_site(headers, scope.get("scheme", "ws")):
+    if hub is None or not same_site(headers):
         await send({"type": "websocket.close", "code": _REFUSED, "reason": "not here"})
         return
     await send({"type": "websocket.accept"})
@@ -117,15 +118,14 @@ class _Connection:
     async def _introduced(self, headers: Mapping[bytes, bytes]) -> Visitor | None:
         """Who it is; None where it goes before it says so."""
         try:
-            visitor = await by_handshake(self._services, headers)
-            if visitor is not None:
-                return visitor
+            if says_who(self._services, headers):
+                return await visitor_of(self._services, headers)
             said = await self._next()
             if said is None:
                 return None
             if said.type != "auth":
                 raise _Closed(UNKNOWN, "the first message says who it is")
-            return await by_token(self._services, said.token)
+            return await visitor_of(self._services, with_token(headers, said.token))
         except MltbError as error:
             raise _Closed(UNKNOWN, error.message) from None
 

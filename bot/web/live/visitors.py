@@ -7,45 +7,44 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from bot.services import Caller, Scope, Services
+from bot.web.auth import COOKIE, identify_socket
 
-_SCHEME = "bearer"
+_AUTHORIZATION = b"authorization"
+_TELLING = (_AUTHORIZATION, b"cookie")
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who it is. ``key`` tells one credential from another, ``check`` who holds it now."""
+    """Who it is. ``key`` tells one credential from another, ``check`` says who holds it now, or
+    raises Unauthenticated or Forbidden."""
 
     caller: Caller
-    key: str
+    key: bytes
     check: Callable[[], Awaitable[Caller]]
 
 
-async def by_token(services: Services, token: str | None) -> Visitor:
-    """The holder of a token. Unauthenticated, Forbidden."""
+def says_who(services: Services, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether those headers are enough to know who it is, or nobody has to be known."""
+    return (
+        _AUTHORIZATION in headers
+        or f"{COOKIE}=".encode() in headers.get(b"cookie", b"")
+        or services.sessions.anonymous is not None
+    )
+
+
+async def visitor_of(services: Services, headers: Mapping[bytes, bytes]) -> Visitor:
+    """Who sent those headers. Forged where a page of another site did; Unauthenticated,
+    Forbidden."""
 
     async def check() -> Caller:
-        caller = await services.tokens.authenticate(token)
-        caller.require(Scope.VIEW)
-        return caller
+        found = await identify_socket(services, headers, anonymous=services.sessions.anonymous)
+        found.caller.require(Scope.VIEW)
+        return found.caller
 
-    key = hashlib.sha256((token or "").encode()).hexdigest()
-    return Visitor(await check(), key, check)
-
-
-async def by_handshake(services: Services, headers: Mapping[bytes, bytes]) -> Visitor | None:
-    """Who the headers say it is, None where they say nothing."""
-    given = headers.get(b"authorization")
-    if given is None:
-        return None
-    scheme, _, token = given.decode("latin-1").partition(" ")
-    return await by_token(services, token.strip() if scheme.lower() == _SCHEME else None)
+    given = b"\0".join(headers.get(name, b"") for name in _TELLING)
+    return Visitor(await check(), hashlib.sha256(given).digest(), check)
 
 
-def is_same_site(headers: Mapping[bytes, bytes], scheme: str) -> bool:
-    """Whether the page that connects, if it is one, came from here (RFC 6455, section 10.2)."""
-    origin = headers.get(b"origin")
-    if origin is None:
-        return True
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    secure = scheme in {"wss", "https"}
-    return origin.decode("latin-1").lower() == f"{'https' if secure else 'http'}://{host}"
+def with_token(headers: Mapping[bytes, bytes], token: str) -> Mapping[bytes, bytes]:
+    """As if that token had come with them."""
+    return {**headers, _AUTHORIZATION: b"Bearer " + token.encode("latin-1", "replace")}
