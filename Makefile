@@ -8,6 +8,7 @@ BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+TSC := $(VENV)/web/node_modules/.bin/tsc
 
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage lint fmt bench docs lock upgrade clean FORCE
@@ -23,18 +24,20 @@ help: ## Say what can be made
 run: $(VENV)/.run $(VENV)/.project ## Serve; with LINK=URL mirror that link and end
 	@exec $(BIN)/mltb $(if $(value LINK),mirror '$(subst ','\'',$(value LINK))',serve)
 
-test: $(VENV)/.dev $(VENV)/.project ## Run the tests; PYTEST_ARGS are passed on
+test: $(VENV)/.dev $(VENV)/.project $(VENV)/.web ## Run the tests; PYTEST_ARGS are passed on
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
-coverage: $(VENV)/.dev $(VENV)/.project ## Run the tests and fail under 90 % of the lines
+coverage: $(VENV)/.dev $(VENV)/.project $(VENV)/.web ## Run the tests and fail under 90 % of the lines
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal \
 		--cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev $(VENV)/.project ## Check style, format, types and installed versions
+lint: $(VENV)/.dev $(VENV)/.project $(VENV)/.web ## Check style, format, types and installed versions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy bot tests tools $(if $(wildcard benchmarks/*.py),benchmarks)
 	$(BIN)/python -m pip check
+	@if [ -x $(TSC) ]; then echo $(TSC) --project tools/web; $(TSC) --project tools/web; \
+	else echo "No Node or no npm: the types of the page are not checked."; fi
 
 fmt: $(VENV)/.dev ## Put the code in its format
 	$(BIN)/ruff check --fix-only --quiet .
@@ -137,6 +140,13 @@ $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock
 $(VENV)/.project: $(VENV)/.home pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation --editable .
+	@touch $@
+
+# What checks the page: the compiler of its types, and axe. Both are left out where there is no Node.
+$(VENV)/.web: $(VENV)/.home tools/web/package.json tools/web/package-lock.json
+	@rm -rf $(VENV)/web && mkdir -p $(VENV)/web && cp tools/web/package*.json $(VENV)/web
+	@command -v npm >/dev/null && cd $(VENV)/web && npm ci --ignore-scripts --no-audit --no-fund \
+		--loglevel=error >/dev/null || echo "No tools for the page; its checks are left out."
 	@touch $@
 
 FORCE:

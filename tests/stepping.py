@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.domain.ports import StepJob
+from bot.domain.ports import Step, StepJob
 from bot.domain.task import FileEntry, Progress
 from bot.transfers.steps import Programs, build_steps, find_programs
 
@@ -28,6 +29,18 @@ class Bench:
     timeout: float = 60.0
     reports: list[str] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
+
+    @property
+    def steps(self) -> Mapping[str, Step]:
+        return build_steps(
+            self.programs,
+            max_size=self.max_size,
+            max_files=self.max_files,
+            max_ratio=self.max_ratio,
+            max_depth=self.max_depth,
+            timeout=self.timeout,
+            report=self.reports.append,
+        )
 
     @property
     def input(self) -> Path:
@@ -60,15 +73,7 @@ class Bench:
     async def run_on(
         self, name: str, entries: list[FileEntry], params: dict[str, Any]
     ) -> dict[str, bytes]:
-        step = build_steps(
-            self.programs,
-            max_size=self.max_size,
-            max_files=self.max_files,
-            max_ratio=self.max_ratio,
-            max_depth=self.max_depth,
-            timeout=self.timeout,
-            report=self.reports.append,
-        )[name]
+        step = self.steps[name]
         checked = step.check(params)
         assert step.check(checked) == checked
         job = StepJob("t1", self.input, entries, self.output, checked, self.progress.append)

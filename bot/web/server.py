@@ -20,9 +20,9 @@ from bot.web import schemas, whole
 from bot.web.auth import needs, services_of
 from bot.web.counting import CountRequests
 from bot.web.live.hub import Hub
+from bot.web.pages import SAFE
 from bot.web.problems import add_errors, problem
 from bot.web.requests import Requests
-from bot.web.whole import PAGE_HEADERS
 
 MAX_BODY = 64 * 1024 * 1024
 
@@ -95,7 +95,7 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def door() -> Response:
         # What stands behind # goes along, a token of the greeting too.
-        return RedirectResponse("/api/v3/dashboard", 307, headers=PAGE_HEADERS)
+        return RedirectResponse("/api/v3/dashboard", 307, headers=SAFE)
 
 
 def _answer(content: object, status: int = 200) -> Response:

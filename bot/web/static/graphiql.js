@@ -1,13 +1,5 @@
-// GraphiQL over /graphql. It asks with the token of this tab, as the other pages do.
+// GraphiQL over /graphql. It asks with the session of this browser: log in on the dashboard first.
 // @ts-check
-
-const given = new URLSearchParams(location.hash.slice(1)).get("token");
-if (given) {
-  sessionStorage.setItem("token", given);
-  history.replaceState(null, "", location.pathname);
-}
-const token = sessionStorage.getItem("token") ?? "";
-const authorization = token ? `Bearer ${token}` : "";
 
 const { GraphiQL, React, ReactDOM } = /** @type {any} */ (window);
 const socket = new URL(location.pathname, location.href);
@@ -15,9 +7,9 @@ socket.protocol = socket.protocol === "https:" ? "wss:" : "ws:";
 
 const fetcher = GraphiQL.createFetcher({
   url: location.pathname,
-  headers: authorization ? { Authorization: authorization } : {},
+  // No form of another site can send it.
+  headers: { "GraphQL-Require-Preflight": "1" },
   subscriptionUrl: socket.href,
-  wsConnectionParams: { Authorization: authorization },
 });
 
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
