@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from bot.config_access import AccessSettings
+from bot.config_dashboard import DashboardSettings
 from bot.config_graphql import GraphqlSettings
 from bot.config_operations import OperationsSettings
 from bot.config_plugins import PluginSettings
@@ -42,7 +43,9 @@ from bot.errors import ConfigError
 __all__ = ["Loaded", "NestedModel", "Rate", "Settings", "load", "shown"]
 
 
-class Settings(OperationsSettings, PluginSettings, GraphqlSettings, AccessSettings):
+class Settings(
+    OperationsSettings, PluginSettings, GraphqlSettings, AccessSettings, DashboardSettings
+):
     """The effective settings. A field ``data_dir`` is the setting ``DATA_DIR``."""
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)

@@ -22,7 +22,7 @@ async def test_another_application_can_include_all_of_it(tmp_path: Path) -> None
     async with web(tmp_path, served=lambda _: host) as it:
         status, problem, _ = await it.call("GET", "/api/v3/tasks")
         assert (status, problem["code"]) == (503, "unavailable")
-        with ATTACHED.attached(it.app.state.services):
+        with ATTACHED.attached(it.app.state.served):
             status, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
             assert status == 201
             path = f"/api/v3/tasks/{task['id']}?wait=5&version=0"

@@ -24,6 +24,7 @@ HEIGHTS = {
     "config_sources": 1.1,
     "config_operations": 1.1,
     "config_access": 1.1,
+    "config_dashboard": 1.1,
     "config_graphql": 1.1,
     "config_plugins": 1.1,
     "config": 1.2,
@@ -41,6 +42,9 @@ HEIGHTS = {
     "lock": 7,
     "app": 8,
     "cli": 9,
+    # The rest of core is what a running service fills. This one starts a whole service, as the
+    # command line does, in a process that is not ours; nothing of ours imports it.
+    "core.enhanced_startup_phase3": 9.5,
     "__main__": 10,
 }
 #: Those that read the settings; all other parts are given their values.
@@ -49,10 +53,12 @@ CONFIGURED = {
     "cli",
     "config",
     "config_access",
+    "config_dashboard",
     "config_graphql",
     "config_operations",
     "config_plugins",
     "config_sources",
+    "core.enhanced_startup_phase3",
 }
 #: Runs before each child, in an interpreter that knows no packages.
 BARE = ROOT / "engines/leash.py"
@@ -61,7 +67,8 @@ PASSING_ON = {"engines/children.py", "engines/ytdlp_process.py"}
 
 
 def _part(name: str) -> str:
-    return name.removeprefix("bot.").split(".")[0]
+    inner = name.removeprefix("bot.")
+    return inner if inner in HEIGHTS else inner.split(".")[0]
 
 
 def _modules(path: Path) -> str:

@@ -23,6 +23,7 @@ from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
 from bot.services import OWNER, Scope
 from bot.web import schemas, server
+from bot.web.attached import Served
 from tests.rig import Rig, Script, rig
 
 
@@ -91,7 +92,7 @@ async def web(
         for scope in Scope:
             secrets[scope.name.lower()], _ = await it.tokens.create("test", scope)
         app = server.build(
-            services,
+            Served(services),
             ready=lambda: None if it.scheduler.open else "stops",
             profiler=it.profiler,
         )

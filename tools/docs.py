@@ -24,6 +24,7 @@ from bot.operations.metrics_declared import DECLARED, of_reading
 from bot.operations.readings import READINGS
 from bot.services import Services
 from bot.web import server
+from bot.web.attached import Served
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _NOTE = "<!-- made by `make docs`; change the code instead -->\n\n"
@@ -194,7 +195,7 @@ def _tree(kind: type[errors.MltbError]) -> Iterator[type[errors.MltbError]]:
 def _openapi() -> dict[str, Any]:
     # The schema needs the routes, and no service behind them.
     services = cast(Services, None)
-    schema: dict[str, Any] = server.build(services, ready=lambda: None).openapi()
+    schema: dict[str, Any] = server.build(Served(services), ready=lambda: None).openapi()
     return schema
 
 

@@ -5,6 +5,6 @@
 """
 
 from bot.app.parts import database_url
-from bot.app.service import App, locked, opened_store, running, started
+from bot.app.service import App, here, locked, opened_store, running, started
 
-__all__ = ["App", "database_url", "locked", "opened_store", "running", "started"]
+__all__ = ["App", "database_url", "here", "locked", "opened_store", "running", "started"]

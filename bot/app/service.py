@@ -28,7 +28,7 @@ from bot.lock import InstanceLock
 from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
-from bot.web.attached import ATTACHED
+from bot.web.attached import ATTACHED, Served
 from bot.web.live.hub import Hub, Options
 from bot.web.switch import Switch
 
@@ -45,24 +45,42 @@ class App:
     hub: EventHub
     profiler: Profiler
     graphql: ASGIApp | None
-    live: Hub | None
+    served: Served
 
     def let_go(self) -> None:
         """End the answers that have no end of their own, so that the web server can stop."""
         self.services.logs.end()
-        if self.live is not None:
-            self.live.end()
+        if self.served.live is not None:
+            self.served.live.end()
 
     def web(self) -> ASGIApp:
         """The ASGI application of this service."""
         scheduler = self.transfers.scheduler
         rest = server.build(
-            self.services,
+            self.served,
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
-            live=self.live,
         )
         return rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
+
+
+#: The services of this process, the newest last.
+_HERE: list[App] = []
+
+
+def here() -> App | None:
+    """The service that runs in this process."""
+    return _HERE[-1] if _HERE else None
+
+
+@contextmanager
+def _known(app: App) -> Iterator[None]:
+    """The code beside the service finds it, for as long as this is entered."""
+    _HERE.append(app)
+    try:
+        yield
+    finally:
+        _HERE.remove(app)
 
 
 @asynccontextmanager
@@ -125,7 +143,8 @@ async def started(
     async with stack:
         if outcome is not None:
             app.services.backups.restored(outcome)
-        yield app
+        with _known(app):
+            yield app
 
 
 async def _started(
@@ -172,9 +191,10 @@ async def _started(
     transfers.governor.start()
     stack.push_async_callback(transfers.governor.stop)
     graphql = await stack.enter_async_context(opened_graphql(base, services))
-    live = _live(base, services)
-    stack.enter_context(ATTACHED.attached(services, live))
-    return App(settings, transfers, services, base.hub, base.profiler, graphql, live)
+    browsers = settings.enable_advanced_dashboard
+    served = Served(services, _live(base, services) if browsers else None, browsers)
+    stack.enter_context(ATTACHED.attached(served))
+    return App(settings, transfers, services, base.hub, base.profiler, graphql, served)
 
 
 def _live(base: Base, services: Services) -> Hub | None:

@@ -95,7 +95,7 @@ async def served(
 ) -> AsyncIterator[tuple[App, Address]]:
     """A service behind these doors, in a DATA_DIR that is locked already."""
     # What a single command does is for its terminal; the log is the service's.
-    async with started(settings, restore=restore, keep_log=doors.public) as app:
+    async with started(settings, restore=restore, keep_log=restore) as app:
         await own_token(app)
         sockets, address = doors.open()
         config = uvicorn.Config(

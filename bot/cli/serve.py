@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import closing
 
 import uvloop
@@ -32,19 +33,37 @@ def run(loaded: Loaded) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    log.debug("up to %d open files", allow_open_files())
+    greeted = False
+
+    def greet(address: Address) -> None:
+        nonlocal greeted
+        if not greeted:
+            _greet(settings, address)
+        greeted = True
+
     async with stoppable() as stop:
-        with locked(settings), closing(Doors(settings, public=True)) as doors:
-            greeted = False
-            while True:
-                async with served(settings, doors, restore=True) as (app, address):
-                    if not greeted:
-                        _greet(settings, address)
-                    greeted = True
-                    prepared = await _stopped(stop, app)
-                if prepared is None:
-                    return 0
-                await _put_in_place(settings, prepared)
+        await keep(settings, stop, public=True, told=greet)
+    return 0
+
+
+async def keep(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    public: bool,
+    told: Callable[[Address], None],
+) -> None:
+    """The service, until ``stop`` is set; a backup that is to be put in place makes it start anew.
+    ``told`` is called with its address at each start, ``public`` is as of ``Doors``."""
+    log.debug("up to %d open files", allow_open_files())
+    with locked(settings), closing(Doors(settings, public=public)) as doors:
+        while True:
+            async with served(settings, doors, restore=True) as (app, address):
+                told(address)
+                prepared = await _stopped(stop, app)
+            if prepared is None:
+                return
+            await _put_in_place(settings, prepared)
 
 
 async def _stopped(stop: asyncio.Event, app: App) -> Prepared | None:

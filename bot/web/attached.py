@@ -1,10 +1,14 @@
-"""The service of this process, for routes in an application that is not ours."""
+"""What the routes serve: that of their application, or in one that is not ours that of this
+process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
 
 from bot.errors import Unavailable
 from bot.services import Services
@@ -13,39 +17,48 @@ if TYPE_CHECKING:
     from bot.web.live.hub import Hub
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A service, as the routes know it: who sends live metrics, where there are any, and whether
+    browsers get a page."""
+
+    services: Services
+    live: Hub | None = None
+    dashboard: bool = True
+
+
 class Attached:
-    """The services that run here; the newest ones count."""
+    """The services that run here; the newest one counts."""
 
     def __init__(self) -> None:
-        self._running: list[tuple[Services, Hub | None]] = []
+        self._running: list[Served] = []
 
     @contextmanager
-    def attached(self, services: Services, live: Hub | None = None) -> Iterator[None]:
-        """Serve from there for as long as this is entered."""
-        entry = services, live
-        self._running.append(entry)
+    def attached(self, served: Served) -> Iterator[None]:
+        """Serve that for as long as this is entered."""
+        self._running.append(served)
         try:
             yield
         finally:
             # By identity: they have no order, and two may look the same.
-            self._running = [each for each in self._running if each is not entry]
+            self._running = [each for each in self._running if each is not served]
 
     @property
-    def services(self) -> Services:
+    def served(self) -> Served:
         """Unavailable where none runs."""
-        return self._newest[0]
-
-    @property
-    def live(self) -> Hub | None:
-        """Who sends live metrics, where there are any. Unavailable where no service runs."""
-        return self._newest[1]
-
-    @property
-    def _newest(self) -> tuple[Services, Hub | None]:
         if not self._running:
-            raise Unavailable("no service runs in this process", hint="start it first")
+            raise Unavailable(
+                "no service runs in this process",
+                hint="await initialize_phase3_services() starts one",
+            )
         return self._running[-1]
 
 
 #: Those of this process.
 ATTACHED = Attached()
+
+
+def served_of(app: Starlette) -> Served:
+    """What the routes of that application serve."""
+    found: Served | None = getattr(app.state, "served", None)
+    return ATTACHED.served if found is None else found

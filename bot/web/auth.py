@@ -11,7 +11,7 @@ from fastapi import Request
 from bot.errors import Forged, Unauthenticated
 from bot.services import Caller, Scope, Services
 from bot.services.sessions import csrf_of, is_csrf
-from bot.web.attached import ATTACHED
+from bot.web.attached import served_of
 
 COOKIE = "mltb_session"
 CSRF = "X-CSRF-Token"
@@ -92,8 +92,7 @@ def check_write(identity: Identity, method: str, headers: Headers) -> None:
 
 def services_of(request: Request) -> Services:
     """Those that the application is for; in one that is not ours, those that run here."""
-    found: Services | None = getattr(request.app.state, "services", None)
-    return ATTACHED.services if found is None else found
+    return served_of(request.app).services
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.domain.ports import Profiler
-from bot.services import Services
+from bot.web.attached import served_of
 
 
 class CountRequests:
@@ -32,7 +32,7 @@ class CountRequests:
             await self._app(scope, receive, send)
             return
         application: FastAPI = scope["app"]
-        services: Services = application.state.services
+        services = served_of(application).services
         if not self._expecting:
             self._expecting = True
             services.metrics.expect(_routes(application.routes))

@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from bot.errors import NotFound
+from bot.web.attached import served_of
 from bot.web.routes import new_router
 
 _STATIC = Path(__file__).parent / "static"
@@ -115,6 +116,8 @@ def _whole(content: bytes) -> _File:
 @router.get("/dashboard", response_class=HTMLResponse, tags=["dashboard"])
 async def dashboard(request: Request) -> Response:
     """The page; it asks by itself who looks at it."""
+    if not served_of(request.app).dashboard:
+        raise NotFound("the dashboard is off", hint="ENABLE_ADVANCED_DASHBOARD turns it on")
     content, policy = _page()
     file = await asyncio.to_thread(_whole, content)
     return _answer(request, file, {**SAFE, "Content-Security-Policy": policy})

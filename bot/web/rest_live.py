@@ -8,13 +8,11 @@ from typing import Annotated
 
 from fastapi import Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from bot.errors import NotFound, TooMany, Unavailable
-from bot.services import Services
-from bot.web.attached import ATTACHED
+from bot.web.attached import served_of
 from bot.web.live import socket
 from bot.web.live.hub import Client, Hub
 from bot.web.live.pipes import QueuePipe
@@ -32,18 +30,12 @@ class LiveSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         try:
-            services, hub = _served(scope["app"])
+            served = served_of(scope["app"])
         except Unavailable:
             await receive()  # websocket.connect
             await send({"type": "websocket.close", "code": 1013, "reason": "no service runs"})
             return
-        await socket.serve(hub, services, scope, receive, send)
-
-
-def _served(app: Starlette) -> tuple[Services, Hub | None]:
-    """Whose metrics an application shows: its own service's, else that of this process."""
-    services: Services | None = getattr(app.state, "services", None)
-    return (ATTACHED.services, ATTACHED.live) if services is None else (services, app.state.live)
+        await socket.serve(served.live, served.services, scope, receive, send)
 
 
 router.routes.append(WebSocketRoute("/api/v3/ws/live-metrics", LiveSocket()))
@@ -64,9 +56,11 @@ async def live_metrics(
     ] = None,
 ) -> StreamingResponse:
     """What runs, as it runs (server-sent events): a snapshot, then what changes."""
-    _, hub = _served(request.app)
+    hub = served_of(request.app).live
     if hub is None:
-        raise NotFound("live metrics are off", hint="ENABLE_LIVE_METRICS turns them on")
+        raise NotFound(
+            "live metrics are off", hint="ENABLE_LIVE_METRICS turns them on, for a dashboard"
+        )
     visitor = await visitor_of(services, dict(request.scope["headers"]))
     hub.check_room()
     pipe = QueuePipe()

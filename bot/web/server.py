@@ -14,12 +14,12 @@ from bot import __version__
 from bot.domain.ports import Profiler
 from bot.domain.profiling import UNPROFILED
 from bot.errors import BodyTooLarge
-from bot.services import Caller, Services
+from bot.services import Caller
 from bot.services import Scope as TokenScope
 from bot.web import schemas, whole
+from bot.web.attached import Served
 from bot.web.auth import needs, services_of
 from bot.web.counting import CountRequests
-from bot.web.live.hub import Hub
 from bot.web.pages import SAFE
 from bot.web.problems import add_errors, problem
 from bot.web.requests import Requests
@@ -35,14 +35,9 @@ class _Application(FastAPI):
 
 
 def build(
-    services: Services,
-    *,
-    ready: Callable[[], str | None],
-    profiler: Profiler = UNPROFILED,
-    live: Hub | None = None,
+    served: Served, *, ready: Callable[[], str | None], profiler: Profiler = UNPROFILED
 ) -> FastAPI:
-    """The application over those services. ``ready`` says why it takes no work, or None; ``live``
-    is who sends live metrics, where there are any."""
+    """The application over that service. ``ready`` says why it takes no work, or None."""
     app = _Application(
         title="mltb",
         version=__version__,
@@ -51,14 +46,15 @@ def build(
         redoc_url=None,
         openapi_url="/api/v3/openapi.json",
     )
-    app.state.services, app.state.ready, app.state.live = services, ready, live
+    app.state.served, app.state.ready = served, ready
     app.router.routes.extend(whole.router.routes)
     app.add_middleware(LimitBody, limit=MAX_BODY)
     app.add_middleware(CountRequests, profiler=profiler)
     add_errors(app)
     _add_health(app)
     _add_metrics(app)
-    _add_page(app)
+    if served.dashboard:
+        _add_door(app)
     return app
 
 
@@ -91,7 +87,7 @@ def _add_metrics(app: FastAPI) -> None:
         return Response(text, media_type=media)
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_door(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def door() -> Response:
         # What stands behind # goes along, a token of the greeting too.
