@@ -35,3 +35,6 @@ class AccessSettings(BaseSettings):
     dashboard_security: DashboardSecurity = Field(
         DashboardSecurity(), description="How browsers are let in."
     )
+    audit_retention: int = Field(
+        365, ge=1, le=36_500, description="Days that the record of every write is kept."
+    )

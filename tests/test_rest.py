@@ -158,7 +158,7 @@ async def test_submit_show_and_wait(tmp_path: Path) -> None:
         assert counts["done"] == 1
         assert set(counts) == set(TaskState)
         _, receipts, _ = await it.call("GET", "/api/v3/receipts")
-        schemas.ReceiptOut.model_validate(receipts[0])
+        schemas.ReceiptListOut.model_validate(receipts)
         assert (await it.call("DELETE", f"/api/v3/tasks/{task['id']}"))[0] == 204
         assert (await it.call("GET", f"/api/v3/tasks/{task['id']}"))[0] == 404
 
@@ -202,7 +202,7 @@ async def test_scopes(tmp_path: Path) -> None:
         assert status == 201
         it.secrets["new"] = token["secret"]
         assert (await it.call("GET", "/api/v3/tasks", scope="new"))[0] == 200
-        listed = (await it.call("GET", "/api/v3/tokens"))[1]
+        listed = (await it.call("GET", "/api/v3/tokens"))[1]["items"]
         assert all("secret" not in each for each in listed)
         assert (await it.call("DELETE", f"/api/v3/tokens/{token['id']}"))[0] == 204
         assert (await it.call("GET", "/api/v3/tasks", scope="new"))[0] == 401

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bot.app.access import build_sessions
+from bot.app.access import opened_access
 from bot.app.logs import opened_logs
 from bot.app.operations_alerts import opened_alerts
 from bot.app.operations_backups import opened_backups
@@ -42,6 +42,7 @@ async def opened_operations(
     """
     async with AsyncExitStack() as stack:
         logs = stack.enter_context(opened_logs(base))
+        access = await stack.enter_async_context(opened_access(base, tokens))
         recovery = await stack.enter_async_context(opened_recovery(base, tasks, restores=restores))
         numbers = await stack.enter_async_context(opened_numbers(base, transfers, host))
         history = await stack.enter_async_context(opened_history(base, numbers.readings))
@@ -55,7 +56,9 @@ async def opened_operations(
             yield Services(
                 tasks=tasks,
                 tokens=tokens,
-                sessions=build_sessions(base, tokens),
+                sessions=access.sessions,
+                users=access.users,
+                audit=access.audit,
                 logs=logs,
                 metrics=Metrics(numbers.readings, numbers.page, numbers.metrics),
                 history=history,
@@ -85,7 +88,6 @@ def _system(base: Base, readings: Readings, is_open: Callable[[], bool]) -> Syst
     return System(
         about,
         readings=readings,
-        tokens=base.store,
         cache=base.cache,
         clock=base.clock,
         is_open=is_open,

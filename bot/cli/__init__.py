@@ -1,6 +1,7 @@
 """The command ``mltb``."""
 
 from bot.cli import (
+    access,
     alerts,
     backups,
     commands,
@@ -15,6 +16,7 @@ from bot.cli import (
 from bot.cli.common import main
 
 __all__ = [
+    "access",
     "alerts",
     "backups",
     "commands",

@@ -1,4 +1,5 @@
-"""Which request and which task the present code works for, for whoever writes a log line.
+"""Which request and which task the present code works for, for whoever writes a log line or
+records a deed.
 
 Both are inherited by the coroutines and threads (``asyncio.to_thread``) that are started from
 there, as ``contextvars`` are.
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 REQUEST: ContextVar[str | None] = ContextVar("request", default=None)
+#: From where the request came, None where it is not known or the machine itself.
+ADDRESS: ContextVar[str | None] = ContextVar("address", default=None)
 TASK: ContextVar[str | None] = ContextVar("task", default=None)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Awaitable
 from typing import Annotated, TypeVar
 
 import strawberry
+from strawberry.types.nodes import SelectedField
 
+from bot.domain.context import ADDRESS
 from bot.domain.task import Task as DomainTask
 from bot.errors import InvalidInput, MltbError
 from bot.graphql.declaring import Asked, argument
@@ -23,12 +25,33 @@ Wait = Annotated[float, argument("Seconds to wait for the result, up to 60.")]
 TaskResult = Annotated[Task | Refusal, strawberry.union("TaskResult")]
 
 
-async def tried(work: Awaitable[T]) -> T | Refusal:
-    """What the work gives, or the problem that it met."""
+async def tried(info: Asked, work: Awaitable[T]) -> T | Refusal:
+    """What the work gives, or the problem that it met; recorded either way."""
+    outcome = 500
     try:
-        return await work
+        done = await work
+        outcome = 200
+        return done
     except MltbError as error:
+        outcome = error.status
         return problem(error)
+    finally:
+        _record(info, outcome)
+
+
+def _record(info: Asked, outcome: int) -> None:
+    caller, services = asked(info)
+    field = info.selected_fields[0]
+    given = field.arguments if isinstance(field, SelectedField) else {}
+    named = given.get("id") or given.get("name")
+    services.audit.note(
+        caller,
+        f"graphql {info.field_name}",
+        outcome,
+        target=named if isinstance(named, str) else None,
+        address=ADDRESS.get(),
+        sent=given,
+    )
 
 
 async def task_of(work: Awaitable[DomainTask]) -> Task:

@@ -23,7 +23,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from bot.cache import Cache
-from bot.domain.context import REQUEST
+from bot.domain.context import ADDRESS, REQUEST
 from bot.errors import Conflict, MltbError, Unauthenticated
 from bot.graphql import graphiql, shaping
 from bot.graphql.desk import Desk, NotByGet, Request
@@ -103,6 +103,8 @@ class GraphqlHttp:
         )
         begun, method = time.perf_counter(), scope["method"]
         within = REQUEST.set(request_id.decode())
+        client = scope.get("client")
+        ADDRESS.set(client[0] if client else None)
         try:
             if _EVENTS.encode() in headers.get(b"accept", b""):
                 await self._events(scope, headers, receive, send)

@@ -56,7 +56,7 @@ class ServiceMutations:
         async def work() -> Plugin:
             return Plugin.of(await services.plugins.enable(caller, name, grant=grant))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def disable_plugin(self, info: Asked, name: PluginName) -> PluginResult:
@@ -66,7 +66,7 @@ class ServiceMutations:
         async def work() -> Plugin:
             return Plugin.of(await services.plugins.disable(caller, name))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def reload_plugin(self, info: Asked, name: PluginName) -> PluginResult:
@@ -76,7 +76,7 @@ class ServiceMutations:
         async def work() -> Plugin:
             return Plugin.of(await services.plugins.reload(caller, name))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def configure_plugin(
@@ -93,7 +93,7 @@ class ServiceMutations:
                 raise InvalidInput("config is no object", hint='such as {"name": "value"}')
             return Plugin.of(await services.plugins.configure(caller, name, config))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def execute_plugin(
@@ -111,7 +111,7 @@ class ServiceMutations:
             found = await services.plugins.execute(caller, name, data or {})
             return ExecutePluginPayload(plugin=name, result=found)
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def invalidate_cache(
@@ -127,4 +127,4 @@ class ServiceMutations:
         async def work() -> InvalidateCachePayload:
             return InvalidateCachePayload(tags=list(await desk.invalidate(caller, tags)))
 
-        return await tried(work())
+        return await tried(info, work())

@@ -71,31 +71,31 @@ class TaskMutations:
             accepted = sum(each.task is not None for each in items)
             return SubmitTasksPayload(items=items, accepted=accepted, refused=len(items) - accepted)
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def cancel_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
         """End a task; nothing of it is left."""
         caller, services = asked(info)
-        return await tried(task_of(services.tasks.cancel(caller, str(id))))
+        return await tried(info, task_of(services.tasks.cancel(caller, str(id))))
 
     @resolver
     async def retry_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
         """Try the failed stage of a task again."""
         caller, services = asked(info)
-        return await tried(task_of(services.tasks.retry(caller, str(id))))
+        return await tried(info, task_of(services.tasks.retry(caller, str(id))))
 
     @resolver
     async def pause_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
         """Stop a task until it is resumed."""
         caller, services = asked(info)
-        return await tried(task_of(services.tasks.pause(caller, str(id))))
+        return await tried(info, task_of(services.tasks.pause(caller, str(id))))
 
     @resolver
     async def resume_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002
         """Let a paused task go on."""
         caller, services = asked(info)
-        return await tried(task_of(services.tasks.resume(caller, str(id))))
+        return await tried(info, task_of(services.tasks.resume(caller, str(id))))
 
     @resolver
     async def set_priority(
@@ -113,7 +113,7 @@ class TaskMutations:
                 raise InvalidInput(f"a priority of {priority}", hint="from -100 to 100")
             return await task_of(services.tasks.prioritise(caller, str(id), priority, force))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def select_files(
@@ -124,4 +124,4 @@ class TaskMutations:
     ) -> TaskResult:
         """Choose the files of a task that awaits it."""
         caller, services = asked(info)
-        return await tried(task_of(services.tasks.select(caller, str(id), files)))
+        return await tried(info, task_of(services.tasks.select(caller, str(id), files)))

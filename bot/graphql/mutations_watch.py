@@ -60,7 +60,7 @@ class WatchMutations:
             )
             return Alert.of(found)
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def acknowledge_alert(
@@ -75,7 +75,7 @@ class WatchMutations:
         async def work() -> Alert:
             return Alert.of(await services.alerts.acknowledge(caller, str(id), _note(note)))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def resolve_alert(
@@ -90,7 +90,7 @@ class WatchMutations:
         async def work() -> Alert:
             return Alert.of(await services.alerts.resolve(caller, str(id), _note(note)))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def silence_alert(
@@ -114,7 +114,7 @@ class WatchMutations:
             )
             return Silence.of(found)
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def create_backup(self, info: Asked, wait: Wait = 60.0) -> BackupResult:
@@ -124,7 +124,7 @@ class WatchMutations:
         async def work() -> Backup | BackupJob:
             return await _backup(services.backups.create(caller, waited(wait)))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def verify_backup(
@@ -142,7 +142,7 @@ class WatchMutations:
             keys = Keys(identity, passphrase) or None
             return await _backup(services.backups.verify(caller, name, keys, waited(wait)))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def restore_backup(
@@ -166,7 +166,7 @@ class WatchMutations:
             )
             return RestorePayload(id=strawberry.ID(found), name=name)
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def verify_integrity(
@@ -194,7 +194,7 @@ class WatchMutations:
                 )
             return Check.of(await services.recovery.check(caller, begun.id, patience))
 
-        return await tried(work())
+        return await tried(info, work())
 
     @resolver
     async def refetch(
@@ -205,7 +205,7 @@ class WatchMutations:
     ) -> TaskResult:
         """Fetch again what a check found to be wrong."""
         caller, services = asked(info)
-        return await tried(task_of(services.recovery.refetch(caller, str(check), finding)))
+        return await tried(info, task_of(services.recovery.refetch(caller, str(check), finding)))
 
 
 def _note(note: str | None) -> str | None:

@@ -199,10 +199,14 @@ class ServiceQueries:
 
     @resolver
     async def users(self, info: Asked) -> list[User]:
-        """Everybody with tokens (for admins)."""
-        found = await info.context.services.system.users(info.context.caller)
+        """Everybody with an account or tokens (for admins)."""
+        found = await info.context.services.users.list(info.context.caller)
         return [
-            User(name=each.name, tokens=[Token.of(token) for token in each.tokens])
+            User(
+                name=each.name,
+                role=each.account.role if each.account else None,
+                tokens=[Token.of(token) for token in each.tokens],
+            )
             for each in found
         ]
 

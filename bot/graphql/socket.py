@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from bot.domain.context import ADDRESS
 from bot.errors import MltbError
 from bot.graphql import shaping
 from bot.graphql.desk import Desk, Request
@@ -79,6 +80,8 @@ class GraphqlSocket:
         """ASGI."""
         await receive()  # websocket.connect
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        client = scope.get("client")
+        ADDRESS.set(client[0] if client else None)
         if not same_site(headers):
             await send({"type": "websocket.close", "code": _FORBIDDEN, "reason": "another site"})
             return

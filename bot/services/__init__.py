@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.alerts import Alerts
+from bot.services.audit import Audit
 from bot.services.backups import Backups
 from bot.services.callers import OWNER, Caller, Scope
 from bot.services.history import History
@@ -21,11 +22,13 @@ from bot.services.submissions import MAX_SUBMISSIONS, Submission
 from bot.services.system import System
 from bot.services.tasks import Submitted, Tasks, TaskView
 from bot.services.tokens import Tokens
+from bot.services.users import Users
 
 __all__ = [
     "MAX_SUBMISSIONS",
     "OWNER",
     "Alerts",
+    "Audit",
     "Backups",
     "Caller",
     "History",
@@ -43,6 +46,7 @@ __all__ = [
     "TaskView",
     "Tasks",
     "Tokens",
+    "Users",
 ]
 
 
@@ -53,6 +57,8 @@ class Services:
     tasks: Tasks
     tokens: Tokens
     sessions: Sessions
+    users: Users
+    audit: Audit
     logs: Logs
     metrics: Metrics
     history: History

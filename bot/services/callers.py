@@ -18,11 +18,12 @@ class Scope(IntEnum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks."""
+    """Who asks. ``via`` is how they said so: ``token``, ``session`` or ``nobody``."""
 
     user: str
     scope: Scope
     token_id: str | None = None
+    via: str = "token"
 
     def require(self, scope: Scope) -> None:
         """Forbidden where the token does not reach that far."""

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import secrets
 
+import msgspec
+
 from bot.domain.access import Session, SessionStore
 from bot.domain.ids import IdSource
 from bot.domain.ports import Clock
@@ -44,12 +46,6 @@ class Sessions:
         self._known: dict[bytes, tuple[float, int, Session]] = {}
         self._new_id = IdSource()
 
-    async def open_with_token(
-        self, token: str, *, address: str | None, agent: str | None
-    ) -> tuple[str, Caller]:
-        """The secret of a new session, and who holds it. Unauthenticated."""
-        return await self.open(await self._tokens.authenticate(token), address, agent)
-
     async def open(
         self, caller: Caller, address: str | None, agent: str | None
     ) -> tuple[str, Caller]:
@@ -69,7 +65,7 @@ class Sessions:
             agent=None if agent is None else agent[:_LONGEST],
         )
         await self._store.add_session(session, _digest(secret))
-        return secret, caller
+        return secret, msgspec.structs.replace(caller, via="session")
 
     async def authenticate(self, secret: str) -> Caller:
         """Who holds that secret; Unauthenticated where nobody does any more."""
@@ -86,7 +82,7 @@ class Sessions:
         session = known[2]
         if session.expires_at <= now:
             raise _over()
-        return Caller(session.user, Scope[session.scope.upper()], session.token)
+        return Caller(session.user, Scope[session.scope.upper()], session.token, "session")
 
     async def close(self, secret: str) -> None:
         """Log out; Unauthenticated where nobody is logged in with that."""

@@ -1,4 +1,4 @@
-"""The service as a whole: how it is, what it may do, who uses it."""
+"""The service as a whole: how it is and what it may do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from bot import __version__
 from bot.cache import Cache, CacheStats
-from bot.domain.ports import Clock, Token, TokenStore
+from bot.domain.ports import Clock
 from bot.domain.queue import QueuePolicy
 from bot.operations.readings import Readings
 from bot.services.callers import Caller, Scope
@@ -37,13 +37,6 @@ class Setting(msgspec.Struct, frozen=True):
     help: str
 
 
-class User(msgspec.Struct, frozen=True):
-    """Somebody with tokens."""
-
-    name: str
-    tokens: list[Token]
-
-
 @dataclass(frozen=True, slots=True)
 class About:
     """What does not change while the service runs."""
@@ -62,14 +55,12 @@ class System:
         about: About,
         *,
         readings: Readings,
-        tokens: TokenStore,
         cache: Cache,
         clock: Clock,
         is_open: Callable[[], bool],
     ) -> None:
         self._about = about
         self._readings = readings
-        self._tokens = tokens
         self._cache = cache
         self._clock = clock
         self._is_open = is_open
@@ -94,14 +85,6 @@ class System:
         """Every setting in force, secrets redacted."""
         caller.require(Scope.ADMIN)
         return self._about.settings
-
-    async def users(self, caller: Caller) -> list[User]:
-        """Everybody with tokens, by name."""
-        caller.require(Scope.ADMIN)
-        found: dict[str, list[Token]] = {}
-        for token in await self._tokens.list_tokens():
-            found.setdefault(token.user, []).append(token)
-        return [User(name, tokens) for name, tokens in sorted(found.items())]
 
     def cache_stats(self, caller: Caller) -> CacheStats:
         """What the cache of plans did since the start."""

@@ -101,6 +101,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     async def caller(request: Request) -> Caller:
         services, headers = services_of(request), dict(request.scope["headers"])
         identity = await identify(services, headers, anonymous=services.sessions.anonymous)
+        request.state.caller = identity.caller
         check_write(identity, request.method, headers)
         identity.caller.require(scope)
         return identity.caller

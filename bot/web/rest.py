@@ -1,16 +1,15 @@
-"""Tasks, receipts and tokens under ``/api/v3``: each route parses, calls a service and renders."""
+"""Tasks and receipts under ``/api/v3``: each route parses, calls a service and renders."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from fastapi import Query, Response
 
-from bot.domain.ports import TaskQuery, Token
+from bot.domain.ports import TaskQuery
 from bot.domain.task import Task, TaskState
-from bot.services import Scope, TaskView
+from bot.services import TaskView
 from bot.web import render, schemas
 from bot.web.routes import Admin, All, Key, Operator, TaskId, Viewer, new_router, reply
 
@@ -38,7 +37,8 @@ async def submit_batch(
     answers = await services.tasks.submit_many(caller, wanted, key=key)
     accepted = sum(answer.task is not None for answer in answers)
     items = [render.submitted(answer) for answer in answers]
-    return reply({"items": items, "accepted": accepted, "refused": len(items) - accepted}, 201)
+    refused = len(items) - accepted
+    return reply({"status": "ok", "items": items, "accepted": accepted, "refused": refused}, 201)
 
 
 @router.post("/plan", response_model=schemas.PlanOut, tags=["tasks"])
@@ -78,7 +78,7 @@ async def page(
     )
     found, progress = await services.tasks.list(caller, query)
     items = [render.task(TaskView(task, progress.get(task.id))) for task in found.items]
-    return reply({"items": items, "cursor": found.cursor})
+    return reply({"status": "ok", "items": items, "cursor": found.cursor})
 
 
 @router.get("/tasks/counts", response_model=dict[TaskState, int], tags=["tasks"])
@@ -148,7 +148,7 @@ async def delete(task_id: TaskId, caller: Operator, services: All) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/receipts", response_model=list[schemas.ReceiptOut], tags=["receipts"])
+@router.get("/receipts", response_model=schemas.ReceiptListOut, tags=["receipts"])
 async def receipts(
     caller: Admin,
     services: All,
@@ -157,35 +157,5 @@ async def receipts(
 ) -> Response:
     """The newest receipts."""
     found = await services.tasks.receipts(caller, source, limit)
-    return reply([render.receipt_(receipt) for receipt in found])
-
-
-@router.get("/tokens", response_model=list[schemas.TokenOut], tags=["tokens"])
-async def list_tokens(caller: Admin, services: All) -> Response:
-    """Every token, without its secret."""
-    return reply([_token(token) for token in await services.tokens.list()])
-
-
-@router.post("/tokens", status_code=201, response_model=schemas.NewTokenOut, tags=["tokens"])
-async def create_token(body: schemas.TokenIn, caller: Admin, services: All) -> Response:
-    """Make a token; its secret is in this answer and nowhere else."""
-    secret, token = await services.tokens.create(
-        body.name, Scope[body.scope.upper()], user=body.user, lifetime=body.lifetime
-    )
-    return reply({**_token(token), "secret": secret}, 201)
-
-
-@router.delete("/tokens/{token_id}", status_code=204, tags=["tokens"])
-async def revoke_token(token_id: TaskId, caller: Admin, services: All) -> Response:
-    """End a token."""
-    await services.tokens.revoke(token_id)
-    return Response(status_code=204)
-
-
-def _token(token: Token) -> dict[str, Any]:
-    return {
-        **msgspec.structs.asdict(token),
-        "created_at": render.moment(token.created_at),
-        "expires_at": render.moment(token.expires_at),
-        "last_used_at": render.moment(token.last_used_at),
-    }
+    items = [render.receipt_(receipt) for receipt in found]
+    return reply({"status": "ok", "items": items, "cursor": None})

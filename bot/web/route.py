@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.responses import StreamingResponse
 
 from bot.domain.context import REQUEST, within_request
+from bot.services import Caller
+from bot.web.auth import services_of
 from bot.web.problems import answer_to
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _TAGGED = 1_000_000  # bytes of an answer that gets a tag
+_RECORDED = 64 * 1024  # bytes of a body that is looked at for the record
 _READS = frozenset({"GET", "HEAD"})
 
 
@@ -31,8 +36,11 @@ class Route(APIRoute):
             try:
                 response = await handle(request)
             except Exception as error:  # noqa: BLE001 - the last that can turn it into an answer
-                return answer_to(request, error)
-            return tagged(request, response) if request.method in _READS else response
+                response = answer_to(request, error)
+            if request.method in _READS:
+                return tagged(request, response)
+            _record(request, f"{request.method} {self.path}", response)
+            return response
 
         async def identified(request: Request) -> Response:
             if REQUEST.get() is not None:
@@ -62,3 +70,30 @@ def tagged(request: Request, response: Response) -> Response:
         return response
     kept = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
     return Response(status_code=304, headers=kept)
+
+
+class _Made(msgspec.Struct):
+    id: str | None = None
+    name: str | None = None
+
+
+def _record(request: Request, action: str, response: Response) -> None:
+    """Record a write, if it is known who sent it: what nobody sent changes nothing."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:
+        return
+    target = " ".join(map(str, request.path_params.values())) or None
+    if target is None and response.status_code < 300:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
+            made = msgspec.json.decode(response.body, type=_Made)
+            target = made.id or made.name
+    # As it was read for the route; no more of it is waited for.
+    body = vars(request).get("_body", b"")
+    sent: object = None
+    if len(body) <= _RECORDED:
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, UnicodeError):
+            sent = msgspec.json.decode(body)
+    address = request.client.host if request.client else None
+    services_of(request).audit.note(
+        caller, action, response.status_code, target=target, address=address, sent=sent
+    )

@@ -215,9 +215,18 @@ class TaskOut(BaseModel):
     version: int
 
 
+class ReceiptListOut(BaseModel):
+    """The newest receipts."""
+
+    status: Literal["ok"]
+    items: list[ReceiptOut]
+    cursor: None
+
+
 class TaskPageOut(BaseModel):
     """A page of tasks."""
 
+    status: Literal["ok"]
     items: list[TaskOut]
     cursor: str | None = Field(description="Give it back for the next page; null on the last.")
 
@@ -246,6 +255,7 @@ class SubmittedOut(BaseModel):
 class BatchOut(BaseModel):
     """One answer for each submission, in order."""
 
+    status: Literal["ok"]
     items: list[SubmittedOut]
     accepted: int
     refused: int
@@ -309,6 +319,14 @@ class TokenOut(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+
+
+class TokenListOut(BaseModel):
+    """Every token."""
+
+    status: Literal["ok"]
+    items: list[TokenOut]
+    cursor: None
 
 
 class NewTokenOut(TokenOut):

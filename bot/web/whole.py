@@ -18,6 +18,7 @@ from bot.web import (
     rest_profiler,
     rest_recovery,
     rest_session,
+    rest_users,
 )
 
 
@@ -26,6 +27,7 @@ def _whole() -> APIRouter:
     for part in (
         rest_session,
         rest,
+        rest_users,
         rest_metrics,
         rest_history,
         rest_live,

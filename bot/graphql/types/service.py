@@ -135,9 +135,10 @@ class Token:
 
 @described
 class User:
-    """Somebody with tokens."""
+    """Somebody with an account, tokens or both."""
 
     name: str = said("Their name.")
+    role: str | None = said("`viewer`, `operator` or `admin`; null where they have no password.")
     tokens: list[Token] = said("Their tokens.")
 
 
