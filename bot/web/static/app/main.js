@@ -9,9 +9,13 @@ import { alertsNow, counts, ready } from "./store.js";
 import { Act, Empty, Questions, Toasts } from "./ui.js";
 import { Adding, openAdd } from "./add.js";
 import { Alerts } from "./alerts.js";
+import { Backups } from "./backups.js";
+import { Integrity } from "./integrity.js";
 import { Logs } from "./logs.js";
 import { Overview } from "./overview.js";
+import { Performance } from "./performance.js";
 import { Plugins } from "./plugins.js";
+import { Settings } from "./settings.js";
 import { Tasks } from "./tasks.js";
 import { OneTask } from "./task.js";
 
@@ -23,7 +27,11 @@ const AREAS = {
     : html`<${Tasks} />`) },
   plugins: { title: "Plugins", show: Plugins },
   alerts: { title: "Alerts", show: Alerts },
+  backups: { title: "Backups", show: Backups, scope: "admin" },
+  performance: { title: "Performance", show: Performance },
   logs: { title: "Logs", show: Logs, scope: "admin" },
+  integrity: { title: "Integrity", show: Integrity },
+  settings: { title: "Settings", show: Settings },
 };
 const FIRST = ["overview", "tasks", "alerts", "plugins"]; // on a phone; the rest is under "More"
 
@@ -53,7 +61,7 @@ function ThemeSwitch() {
   const next = now === "system" ? "light" : now === "light" ? "dark" : "system";
   return html`<button type="button" class="button ghost" onClick=${() => dress(next)}
     aria-label=${`Colours: ${now}. Change to ${next}`} title=${`Colours: ${now}`}>
-    <${Icon} name=${now === "dark" ? "moon" : now === "light" ? "sun" : "settings"} /></button>`;
+    <${Icon} name=${now === "dark" ? "moon" : now === "light" ? "sun" : "half"} /></button>`;
 }
 
 /** @param {{area: string, inMenu?: boolean}} of */

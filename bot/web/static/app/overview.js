@@ -1,7 +1,7 @@
 // What runs now, how it goes, and how it went.
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
-import { count, duration, percent, size, speed } from "./format.js";
+import { count, duration, percent, plural, size, speed } from "./format.js";
 import { html, useMemo, useState } from "./lib.js";
 import { link, may } from "./state.js";
 import { ACTIVE, alertsNow, counts, metrics, metricsAt, pluginsNow, tasks, tasksTick }
@@ -45,16 +45,16 @@ function Tiles() {
       more=${now.queue_wait_seconds ? `longest ${duration(now.queue_wait_seconds)}` : "nobody waits"}
       to=${link("tasks", "", { show: "waiting" })} />
     <${Tile} label="Down" value=${speed(now.bytes_in_per_second ?? 0)}
-      more=${`${size(now.bytes_in_total ?? 0)} since the start`} />
+      more=${`${size(now.bytes_in_total ?? 0)} in all`} />
     <${Tile} label="Up" value=${speed(now.bytes_out_per_second ?? 0)}
-      more=${`${size(now.bytes_out_total ?? 0)} since the start`} />
+      more=${`${size(now.bytes_out_total ?? 0)} in all`} />
     <${Tile} label="Failed" value=${count(by.failed ?? 0)} kind=${by.failed ? "bad" : ""}
-      more=${`${count(now.failures_per_minute ?? 0)} tries in the last minute`}
+      more=${`${plural(now.failures_per_minute ?? 0, "try", "tries")} a minute`}
       to=${link("tasks", "", { show: "failed" })} />
     <${Tile} label="Disk free" value=${size(now.disk_free_bytes)} kind=${full ? "bad" : ""}
       more=${`${percent(now.disk_free_ratio)} of the disk`} />
     <${Tile} label="CPU" value=${`${count(Math.round(now.cpu_percent ?? 0))} %`}
-      more=${`service ${count(Math.round(now.process_cpu_percent ?? 0))} % of a core`} />
+      more=${`${count(Math.round(now.process_cpu_percent ?? 0))} % of a core`} />
     <${Tile} label="Memory" value=${size(memory)}
       more=${`${size(now.memory_available_bytes)} available`} />
     <${Tile} label="Cache hits" value=${percent(now.cache_hit_ratio)}
