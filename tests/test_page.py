@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ class Server:
 
     def __init__(self) -> None:
         self._app = FastAPI()
+        self._app.state.served = SimpleNamespace(dashboard=True)
         self._app.include_router(router)
 
     async def get(self, path: str, **headers: str) -> Answer:
