@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from bot.graphql.desk import Desk, Options
 
 _MB = 1024 * 1024
+_ONCE = 8 * _MB  # of answers that are kept for who asks twice with one Idempotency-Key
 
 
 @asynccontextmanager
-async def opened_graphql(base: Base, services: Services) -> AsyncIterator[ASGIApp | None]:
+async def opened_graphql(base: Base, services: Services) -> AsyncIterator[Graphql | None]:
     """The application of ``/graphql``; None where it is off."""
     if not base.settings.enable_graphql_api:
         yield None
         return
     _check(base.settings)
     async with AsyncExitStack() as stack:
-        later = _Later(base, services, stack)
+        later = Graphql(base, services, stack)
         with graphql_app.attached(later):
             yield later
 
@@ -47,7 +48,7 @@ def _check(settings: Settings) -> None:
         )
 
 
-class _Later:
+class Graphql:
     """Loads the library (25 MB) with the first request, and hands everything on."""
 
     def __init__(self, base: Base, services: Services, stack: AsyncExitStack) -> None:
@@ -73,6 +74,11 @@ class _Later:
         answer: dict[str, Any] = msgspec.json.decode(found.body)
         return answer
 
+    async def let_go(self) -> None:
+        """End what clients follow, and begin no more of it."""
+        if self._built is not None:
+            await self._built[1].let_go()
+
     async def _loaded(self) -> tuple[ASGIApp, Desk]:
         async with self._building:
             if self._built is None:
@@ -84,6 +90,7 @@ class _Later:
         from bot.graphql.desk import Desk
         from bot.graphql.http import GraphqlHttp
         from bot.graphql.identity import identify
+        from bot.graphql.presence import Presence
         from bot.graphql.rates import Rates
         from bot.graphql.socket import GraphqlSocket
 
@@ -97,6 +104,9 @@ class _Later:
             max_bytes=settings.query_cache_size * _MB,
         )
         self._stack.push_async_callback(cache.close)
+        # Not among the answers: those make room for each other, and are forgotten on demand.
+        once = await open_cache(redis, prefix=f"{settings.cache_key_prefix}once_", max_bytes=_ONCE)
+        self._stack.push_async_callback(once.close)
         desk = Desk(
             services,
             cache,
@@ -112,6 +122,7 @@ class _Later:
             rates = Rates(security.max_queries_per_minute, redis, prefix, base.clock)
         authenticate = identify(services.tokens, required=security.require_authentication)
         count = None if rates is None else rates.count
+        presence = Presence(security.max_connections)
         http = GraphqlHttp(
             desk,
             authenticate=authenticate,
@@ -119,13 +130,15 @@ class _Later:
             note=lambda method, status, seconds: services.metrics.answered(
                 "/graphql", method, status, seconds
             ),
-            cache=cache,
+            once=once,
+            presence=presence,
             max_body=security.max_body,
         )
         socket = GraphqlSocket(
             desk,
             authenticate=authenticate,
             count=count,
+            presence=presence,
             max_message=security.max_body,
             most=security.max_subscriptions,
         )
@@ -147,6 +160,7 @@ def _options(settings: Settings) -> Options:
     return Options(
         limits=Limits(
             depth=security.max_depth if security.block_deeply_nested_queries else None,
+            length=security.max_length,
             tokens=security.max_tokens,
             aliases=security.max_aliases,
             directives=security.max_directives,

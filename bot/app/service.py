@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from bot.app.engines import build_engines
-from bot.app.graphql import opened_graphql
+from bot.app.graphql import Graphql, opened_graphql
 from bot.app.logs import kept_log
 from bot.app.operations import opened_operations
 from bot.app.operations_backups import build_restorer
@@ -42,11 +42,13 @@ class App:
     services: Services
     hub: EventHub
     profiler: Profiler
-    graphql: ASGIApp | None
+    graphql: Graphql | None
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """End the answers that have no end of their own, so that the web server can stop."""
         self.services.logs.end()
+        if self.graphql is not None:
+            await self.graphql.let_go()
 
     def web(self) -> ASGIApp:
         """The ASGI application of this service."""

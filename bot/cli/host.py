@@ -100,6 +100,7 @@ async def served(
             app.web(),
             http="httptools",
             ws="websockets-sansio",
+            ws_max_size=settings.graphql_security.max_body,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -115,7 +116,7 @@ async def served(
             yield app, address
         finally:
             plate.withdraw()
-            app.let_go()
+            await app.let_go()
             server.should_exit = True
             await serving
 

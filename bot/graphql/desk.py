@@ -141,6 +141,13 @@ class Desk:
             raise Refused("untrusted_document", "only documents that were trusted before are taken")
         return request.query
 
+    def changes(self, request: Request) -> bool:
+        """Whether a request is a mutation, as far as it can be read."""
+        try:
+            return self.read(request).operation(request.operation).kind is OperationType.MUTATION
+        except (Refused, GraphQLError):
+            return False
+
     async def ask(self, caller: Caller, request: Request, *, reads_only: bool = False) -> Answer:
         """The answer to a query or a mutation. ``reads_only`` refuses what changes something."""
         try:
@@ -246,6 +253,7 @@ class Desk:
             operation = None if document.errors else document.operation(request.operation)
             if operation is not None and operation.kind is OperationType.SUBSCRIPTION:
                 self._documents.check_cost(document, operation, request.variables)
+                key = _key(caller, document, operation, request.variables)
         except Refused as error:
             yield refusal(shaping.refused(error))
             return
@@ -257,9 +265,13 @@ class Desk:
             return
         self._hot.asked(document, operation, self._clock.now())
         async with self._streams.follow(
-            document, operation, request.variables, self._context(caller)
+            key, document, operation, request.variables, self._context(caller)
         ) as found:
             yield found
+
+    async def let_go(self) -> None:
+        """End the subscriptions, and begin no more."""
+        await self._streams.close()
 
     # What is old
 

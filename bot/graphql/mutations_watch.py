@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.errors import InvalidInput
-from bot.graphql.declaring import Asked, argument, described, resolver, said
+from bot.graphql.declaring import Asked, argument, described, resolver, said, seconds
 from bot.graphql.doing import MAX_WAIT, Id, TaskResult, Wait, asked, task_of, tried, waited
 from bot.graphql.inputs import AlertInput, IntegrityInput, SilenceInput
 from bot.graphql.problems import Refusal
@@ -105,7 +105,7 @@ class WatchMutations:
             of = input.checked()
             found = await services.alerts.silence(
                 caller,
-                until=None if of.until is None else of.until.timestamp(),
+                until=seconds(of.until),
                 seconds=of.seconds,
                 reason=of.reason,
                 rule=of.rule,

@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.errors import InvalidInput, NotFound
-from bot.graphql.declaring import Asked, argument, described, resolver
+from bot.graphql.declaring import Asked, argument, described, resolver, seconds
 from bot.graphql.paging import First, page_size
 from bot.graphql.types.observing import (
     LoggerStats,
@@ -64,7 +64,7 @@ class ServiceQueries:
             None if task is None else str(task),
             None,
             text,
-            None if since is None else stamp(since.timestamp()),
+            None if since is None else stamp(seconds(since) or 0.0),
         )
         found = await info.context.services.logs.recent(
             info.context.caller, query, page_size(limit), before
@@ -98,8 +98,8 @@ class ServiceQueries:
         step: Annotated[float | None, argument("The wished width of a stretch in seconds.")] = None,
     ) -> MetricsHistory:
         """Metrics over time."""
-        end = None if until is None else until.timestamp()
-        begin = None if since is None else since.timestamp()
+        end = seconds(until)
+        begin = seconds(since)
         found = await info.context.services.history.metrics(
             info.context.caller, names, since=begin, until=end, points=_points(begin, end, step)
         )

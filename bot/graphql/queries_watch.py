@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.errors import NotFound
-from bot.graphql.declaring import Asked, argument, described, resolver
+from bot.graphql.declaring import Asked, argument, described, resolver, seconds
 from bot.graphql.enums import AlertState, Severity
 from bot.graphql.paging import After, First, page_size
 from bot.graphql.types.alerts import (
@@ -62,7 +62,7 @@ class WatchQueries:
             severities=tuple(severities or ()),
             states=tuple(states or ()),
             rule=rule,
-            since=None if since is None else since.timestamp(),
+            since=seconds(since),
             limit=page_size(first),
             cursor=after,
         )
