@@ -158,10 +158,13 @@ class Streams:
     async def close(self) -> None:
         """End all of them, and begin no more."""
         self._closed = True
-        tasks = [each.task for each in self._streams.values() if each.task is not None]
+        streams = list(self._streams.values())
+        tasks = [each.task for each in streams if each.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for follower in (each for stream in streams for each in stream.followers):
+            follower.end()  # of one whose task had not even begun
 
 
 async def _close(results: object) -> None:
