@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from bot.web.switch import ByType
 
 if TYPE_CHECKING:
     from bot.graphql.desk import Desk, Options
+    from bot.graphql.rates import SharedCount
 
 _MB = 1024 * 1024
 _ONCE = 8 * _MB  # of answers that are kept for who asks twice with one Idempotency-Key
@@ -74,6 +76,11 @@ class Graphql:
         answer: dict[str, Any] = msgspec.json.decode(found.body)
         return answer
 
+    async def changed(self) -> None:
+        """Another door changed something, which kept answers may be about."""
+        if self._built is not None:
+            await self._built[1].changed()
+
     async def let_go(self) -> None:
         """End what clients follow, and begin no more of it."""
         if self._built is not None:
@@ -89,7 +96,7 @@ class Graphql:
         await asyncio.to_thread(_load)
         from bot.graphql.desk import Desk
         from bot.graphql.http import GraphqlHttp
-        from bot.graphql.identity import identify
+        from bot.graphql.identity import Identify
         from bot.graphql.presence import Presence
         from bot.graphql.rates import Rates
         from bot.graphql.socket import GraphqlSocket
@@ -102,6 +109,7 @@ class Graphql:
             redis,
             prefix=settings.cache_key_prefix,
             max_bytes=settings.query_cache_size * _MB,
+            clock=base.clock.monotonic,
         )
         self._stack.push_async_callback(cache.close)
         # Not among the answers: those make room for each other, and are forgotten on demand.
@@ -116,20 +124,20 @@ class Graphql:
             clock=base.clock,
         )
         await self._stack.enter_async_context(desk.open())
-        rates = None
+        services.metrics.queries(desk.stats)
+        rates, most = None, security.max_queries_per_minute
         if security.rate_limit_queries:
             prefix = f"{settings.cache_key_prefix}rate"
-            rates = Rates(security.max_queries_per_minute, redis, prefix, base.clock)
-        authenticate = identify(services.tokens, required=security.require_authentication)
+            rates = Rates(most, base.clock, None if redis is None else _shared(most, redis, prefix))
+            self._stack.push_async_callback(rates.close)
+        authenticate = Identify(services.tokens, required=security.require_authentication)
         count = None if rates is None else rates.count
         presence = Presence(security.max_connections)
         http = GraphqlHttp(
             desk,
             authenticate=authenticate,
             count=count,
-            note=lambda method, status, seconds: services.metrics.answered(
-                "/graphql", method, status, seconds
-            ),
+            note=partial(services.metrics.answered, "/graphql"),
             once=once,
             presence=presence,
             max_body=security.max_body,
@@ -143,6 +151,13 @@ class Graphql:
             most=security.max_subscriptions,
         )
         return ByType({"http": http, "websocket": socket}), desk
+
+
+def _shared(most: int, redis: str, prefix: str) -> SharedCount:
+    # The libraries are loaded only where they are used, as the client of the cache is.
+    from bot.graphql.rates_redis import RedisCount
+
+    return RedisCount(most, redis, prefix)
 
 
 def _load() -> None:

@@ -28,7 +28,7 @@ from bot.lock import InstanceLock
 from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
-from bot.web.switch import Switch
+from bot.web.switch import Switch, Telling
 
 _CACHE = 32 * 1024 * 1024  # bytes of the memory cache
 
@@ -58,7 +58,9 @@ class App:
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
         )
-        return rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
+        if self.graphql is None:
+            return rest
+        return Switch({"/graphql": self.graphql}, Telling(rest, self.graphql.changed))
 
 
 @asynccontextmanager

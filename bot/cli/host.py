@@ -21,6 +21,7 @@ from bot.engines.children import allow_open_files
 from bot.errors import ConfigError, Unauthenticated, Unavailable
 from bot.lock import Address, Doorplate, held
 from bot.services import Scope
+from bot.web.wire import JoinedHttp
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ async def served(
         sockets, address = doors.open()
         config = uvicorn.Config(
             app.web(),
-            http="httptools",
+            http=JoinedHttp,
             ws="websockets-sansio",
             ws_max_size=settings.graphql_security.max_body,
             lifespan="off",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from strawberry.dataloader import DataLoader
 
 from bot.domain.events import EventHub
+from bot.domain.integrity import Finding
 from bot.domain.ports import Clock
 from bot.services import Caller, Services, TaskView
 
@@ -29,10 +30,18 @@ class Desk(Protocol):
         """Forget the answers about those, or all; the tags."""
 
 
+class FindingsOf(NamedTuple):
+    """Which findings: of what check, from the number after ``after`` on, how many at most."""
+
+    check: str
+    after: int
+    limit: int
+
+
 @dataclass(slots=True)
 class Context:
-    """Who asks, and of whom. ``tasks`` fetches the tasks that several places of an answer name in
-    one query."""
+    """Who asks, and of whom. ``tasks`` and ``findings`` fetch what several places of an answer
+    name in one query."""
 
     caller: Caller
     services: Services
@@ -40,6 +49,7 @@ class Context:
     hub: EventHub
     clock: Clock
     tasks: DataLoader[str, TaskView | None]
+    findings: DataLoader[FindingsOf, list[Finding]]
 
     @classmethod
     def of(
@@ -51,4 +61,24 @@ class Context:
             found = await services.tasks.many(caller, ids)
             return [found.get(each) for each in ids]
 
-        return cls(caller, services, desk, hub, clock, DataLoader(load_fn=load, max_batch_size=500))
+        async def load_findings(wanted: list[FindingsOf]) -> list[list[Finding]]:
+            alike: dict[tuple[int, int], list[str]] = {}
+            for each in wanted:
+                alike.setdefault((each.after, each.limit), []).append(each.check)
+            found = {
+                (after, limit): await services.recovery.findings_of(
+                    caller, checks, after=after, limit=limit
+                )
+                for (after, limit), checks in alike.items()
+            }
+            return [found[each.after, each.limit][each.check] for each in wanted]
+
+        return cls(
+            caller,
+            services,
+            desk,
+            hub,
+            clock,
+            DataLoader(load_fn=load, max_batch_size=500),
+            DataLoader(load_fn=load_findings, max_batch_size=500),
+        )

@@ -66,6 +66,9 @@ FIELDS: dict[tuple[str, str], Freshness] = {
     ("Query", "__typename"): _about(),
     ("Task", "progress"): _about(ttl=_MOMENT),
     ("Task", "size"): _about(ttl=_SHORT),  # it may be learnt on the way
+    ("Task", "version"): _about(ttl=_MOMENT),  # each checkpoint is a change that nobody is told of
+    ("Task", "updatedAt"): _about(ttl=_MOMENT),
+    ("Stage", "seconds"): _about(ttl=_MOMENT),
     ("Finding", "task"): _about("tasks"),
 }
 
@@ -119,6 +122,10 @@ _OF_EVENTS: tuple[tuple[tuple[type[events.Event], ...], frozenset[str]], ...] = 
     ((events.PluginKilled, events.PluginCrashed), frozenset({"plugins"})),
     ((events.DebrisSwept,), frozenset({"tasks"})),
 )
+
+
+#: Everything that an answer may be about.
+TAGS = frozenset(tag for each in FIELDS.values() for tag in each.tags)
 
 
 def changed_by(event: events.Event) -> frozenset[str]:

@@ -12,14 +12,13 @@ import logging
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from graphql import GraphQLError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from bot.cache import Cache
 from bot.domain.context import REQUEST
@@ -33,7 +32,6 @@ from bot.graphql.requests import (
     EVENTS,
     GRAPHQL,
     JSON,
-    SMALL,
     Bad,
     check_type,
     from_body,
@@ -41,13 +39,13 @@ from bot.graphql.requests import (
     is_from_here,
     media_of,
 )
+from bot.graphql.short import ShortWays, Way
 from bot.services import Caller
 
 log = logging.getLogger(__name__)
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
-_REMEMBERED = 512  # bodies
 _PAGE = Path(__file__).parents[1] / "web/static/graphiql.html"
 #: Sites can't set it in a request to another one without being asked first (CORS).
 _NOT_A_FORM = b"graphql-require-preflight"
@@ -66,6 +64,9 @@ class Authenticator(Protocol):
 
     async def __call__(self, headers: Mapping[bytes, bytes]) -> Identity:
         """Unauthenticated where nobody did."""
+
+    def known(self, headers: Mapping[bytes, bytes]) -> Caller | None:
+        """The same, of who need not be looked up and is not ``ambient``; else None."""
 
 
 #: Counts a request of a caller. TooMany where it is one too many.
@@ -109,7 +110,7 @@ class GraphqlHttp:
         self._max_body = max_body
         # An id for each request: a new one from the system would take longer than the answer.
         self._mark, self._numbers = secrets.token_hex(6).encode(), itertools.count()
-        self._read_before: OrderedDict[bytes, Request] = OrderedDict()
+        self._ways = ShortWays()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -123,7 +124,15 @@ class GraphqlHttp:
         begun, method = time.perf_counter(), scope["method"]
         within = REQUEST.set(request_id.decode())
         try:
-            if EVENTS in headers.get(b"accept", b""):
+            way = None
+            if method == "POST":
+                first = await receive()
+                way = self._ways.find(headers, first)
+                receive = _after(first, receive)
+            found: Response | None
+            if way is not None and self._authenticate.known(headers) == way.caller:
+                found = await self._respond_again(way)
+            elif EVENTS in headers.get(b"accept", b""):
                 found = await self._follow(scope, headers, receive, send, request_id)
             else:
                 found = await self._respond(scope, headers, receive)
@@ -133,6 +142,15 @@ class GraphqlHttp:
             REQUEST.reset(within)
         status = 200 if found is None else found[0]
         self._note(method, status, time.perf_counter() - begun)
+
+    async def _respond_again(self, way: Way) -> Response:
+        try:
+            if self._count is not None:
+                await self._count(way.caller.token_id or way.caller.user)
+            found = await self._desk.again(way.caller, way.asked)
+        except Exception as error:  # noqa: BLE001 - the door: what is no answer becomes one
+            return _problem(error, way.media)
+        return 200 if way.media == JSON or found.begun else 400, found.body, way.media, []
 
     async def _respond(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -178,7 +196,13 @@ class GraphqlHttp:
         key = headers.get(b"idempotency-key")
         if key is not None and scope["method"] == "POST" and self._desk.changes(request):
             return await self._once(caller, key, body, request)
-        return await self._desk.ask(caller, request, reads_only=scope["method"] == "GET")
+        found = await self._desk.ask(caller, request, reads_only=scope["method"] == "GET")
+        if found.clean and scope["method"] == "POST":
+            asked = self._desk.remembered(caller, request)
+            media = media_of(headers.get(b"accept", b""))
+            if asked is not None and media is not None:
+                self._ways.learn(headers, body, Way(caller, asked, media))
+        return found
 
     async def _asked(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -199,18 +223,7 @@ class GraphqlHttp:
         if method == "GET":
             return caller, from_query(scope), body
         check_type(headers.get(b"content-type", b""))
-        return caller, self._request_of(body), body
-
-    def _request_of(self, body: bytes) -> Request:
-        """What a body asks; the same bodies come again and again."""
-        known = self._read_before.get(body)
-        if known is None:
-            known = from_body(body)
-            if len(body) <= SMALL:
-                self._read_before[body] = known
-                if len(self._read_before) > _REMEMBERED:
-                    self._read_before.popitem(last=False)
-        return known
+        return caller, from_body(body), body
 
     async def _once(self, caller: Caller, key: bytes, body: bytes, request: Request) -> Answer:
         """The answer to the first request with that key. Conflict where another one had it."""
@@ -303,6 +316,20 @@ def _page() -> bytes:
     return _PAGE.read_bytes()
 
 
+def _after(first: Message, receive: Receive) -> Receive:
+    """What is received, with that message before it."""
+    waiting = [first]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
+
+
+#: Of every answer. There is no Vary: what may not be stored is not chosen from.
+_HEADERS = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
+
+
 async def _send(
     send: Send,
     request_id: bytes,
@@ -313,11 +340,9 @@ async def _send(
 ) -> None:
     headers = [
         (b"content-type", media.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"private, no-store"),
-        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id),
-        (b"vary", b"Accept"),
+        *_HEADERS,
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

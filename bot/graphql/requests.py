@@ -15,7 +15,6 @@ from bot.graphql.desk import Request
 GRAPHQL = "application/graphql-response+json"
 JSON = "application/json"
 EVENTS = b"text/event-stream"
-SMALL = 8192  # bytes of a body that is worth remembering
 
 
 class Bad(Exception):
@@ -72,7 +71,7 @@ def from_body(body: bytes) -> Request:
         found = _bodies.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Bad(400, "bad_request", f"the body is no request: {error}"[:300]) from None
-    return _request(found, body if len(body) <= SMALL else b"")
+    return _request(found)
 
 
 def from_query(scope: Scope) -> Request:
@@ -89,7 +88,7 @@ def from_query(scope: Scope) -> Request:
     return _request(found)
 
 
-def _request(found: _Body, raw: bytes = b"") -> Request:
+def _request(found: _Body) -> Request:
     persisted = (found.extensions or {}).get("persistedQuery")
     hashed = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
     document = found.documentId or (hashed if isinstance(hashed, str) else None)
@@ -97,7 +96,7 @@ def _request(found: _Body, raw: bytes = b"") -> Request:
         raise Bad(400, "no_query", "the request has no query")
     if found.query is not None:
         document = None
-    return Request(found.query, found.variables or {}, found.operationName, document, raw)
+    return Request(found.query, found.variables or {}, found.operationName, document)
 
 
 def is_from_here(headers: Mapping[bytes, bytes]) -> bool:

@@ -81,6 +81,8 @@ class Metrics:
         self._backup_size = self._make(declared.BACKUP_SIZE)
         self._requests = self._family(declared.REQUESTS)
         self._request_seconds = self._family(declared.REQUEST_SECONDS)
+        # What counts a kind of answer, once it was there: this is done for every request.
+        self._answered: dict[tuple[str | None, str, int], tuple[Any, Any]] = {}
         self._handlers: Mapping[type, Callable[[Any], None]] = {
             events.TaskMoved: self._moved,
             events.TaskStarted: self._started,
@@ -113,9 +115,15 @@ class Metrics:
 
     def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """An HTTP request was answered; ``route`` is the template of its path, if it has one."""
-        where = route or OTHER
-        self._requests[where, _known(method, _METHODS), _class(status)].inc()
-        self._request_seconds[where].observe(seconds)
+        known = self._answered.get((route, method, status))
+        if known is None:
+            where, method = route or OTHER, _known(method, _METHODS)
+            requests = self._requests[where, method, _class(status)]
+            known = requests.inc, self._request_seconds[where].observe
+            self._answered[route, method, status] = known
+        count, observe = known
+        count()
+        observe(seconds)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
         """The routes and methods that there are, so that their labels are there too."""
