@@ -10,7 +10,8 @@ from strawberry.dataloader import DataLoader
 
 from bot.domain.events import EventHub
 from bot.domain.integrity import Finding
-from bot.domain.ports import Clock
+from bot.domain.ports import Clock, Profiler
+from bot.domain.profiling import UNPROFILED
 from bot.services import Caller, Services, TaskView
 
 if TYPE_CHECKING:
@@ -48,14 +49,24 @@ class Context:
     desk: Desk
     hub: EventHub
     clock: Clock
+    profiler: Profiler
+    fingerprint: str
     tasks: DataLoader[str, TaskView | None]
     findings: DataLoader[FindingsOf, list[Finding]]
 
     @classmethod
     def of(
-        cls, caller: Caller, services: Services, desk: Desk, hub: EventHub, clock: Clock
+        cls,
+        caller: Caller,
+        services: Services,
+        desk: Desk,
+        hub: EventHub,
+        clock: Clock,
+        *,
+        profiler: Profiler = UNPROFILED,
+        fingerprint: str = "",
     ) -> Context:
-        """The context of one request."""
+        """The context of one request; ``fingerprint`` is that of its document."""
 
         async def load(ids: list[str]) -> list[TaskView | None]:
             found = await services.tasks.many(caller, ids)
@@ -79,6 +90,8 @@ class Context:
             desk,
             hub,
             clock,
+            profiler,
+            fingerprint,
             DataLoader(load_fn=load, max_batch_size=500),
             DataLoader(load_fn=load_findings, max_batch_size=500),
         )

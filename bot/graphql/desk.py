@@ -103,6 +103,7 @@ class Desk:
             suggestions=options.suggestions,
             longest=options.ttl,
             kept=_DOCUMENTS if options.optimises else 0,
+            profiler=profiler,
         )
         self._streams = Streams(self._executor)
         self._dropping: set[asyncio.Task[None]] = set()
@@ -173,9 +174,11 @@ class Desk:
     def remembered(self, caller: Caller, request: Request) -> Asked | None:
         """A request that was answered, so that ``again`` need not look at it; None where it is not
         to be remembered."""
+        if not self.options.optimises:
+            return None
         document = self.read(request)
         operation = document.operation(request.operation)
-        if operation.kind is not OperationType.QUERY or not self.options.optimises:
+        if operation.kind is not OperationType.QUERY:
             return None
         return _asked(caller, document, operation, request)
 
@@ -227,7 +230,7 @@ class Desk:
         begun = time.perf_counter()
         found: Answer | None = None
         try:
-            context = self._context(caller)
+            context = self._context(caller, document)
             found = await self._executor.execute(document, operation, variables, context)
         finally:
             seconds = time.perf_counter() - begun
@@ -246,8 +249,16 @@ class Desk:
             )
         return found
 
-    def _context(self, caller: Caller) -> Context:
-        return Context.of(caller, self._services, self, self._hub, self._clock)
+    def _context(self, caller: Caller, document: Document) -> Context:
+        return Context.of(
+            caller,
+            self._services,
+            self,
+            self._hub,
+            self._clock,
+            profiler=self._profiler,
+            fingerprint=document.fingerprint,
+        )
 
     @asynccontextmanager
     async def follow(
@@ -272,7 +283,7 @@ class Desk:
             return
         self._hot.asked(document, operation, self._clock.now())
         async with self._streams.follow(
-            key, document, operation, request.variables, self._context(caller)
+            key, document, operation, request.variables, self._context(caller, document)
         ) as found:
             yield found
 

@@ -27,6 +27,7 @@ from graphql import (
 )
 from graphql.validation.validate import ValidationAbortedError
 
+from bot.domain.ports import Profiler
 from bot.graphql import freshness, guards
 from bot.graphql.freshness import Freshness
 from bot.graphql.guards import Limits, Refused
@@ -100,12 +101,14 @@ class Documents:
         suggestions: bool,
         longest: float,
         kept: int,
+        profiler: Profiler,
     ) -> None:
         self._schema = schema
         self._limits = limits
         self._suggestions = suggestions
         self._longest = longest
         self._kept = kept
+        self._profiler = profiler
         self._known: OrderedDict[str, Document] = OrderedDict()
         self._size = 0
         # Made once: a rule that is made anew for each request would defeat every cache.
@@ -128,7 +131,8 @@ class Documents:
                 f"the document has {len(text)} characters; at most {self._limits.length} are taken",
             )
         try:
-            document = self._checked(text)
+            with self._profiler.measure("graphql.read", size=len(text)):
+                document = self._checked(text)
         except RecursionError:
             raise Refused("too_deep", "the document is nested too deep to be read") from None
         if self._kept and not document.errors:
