@@ -19,7 +19,7 @@ from bot.app.plugins import build_plugins, opened_plugins
 from bot.cache import open_cache
 from bot.graphql.desk import Desk
 from bot.graphql.http import GraphqlHttp
-from bot.graphql.identity import identify
+from bot.graphql.identity import Identify
 from bot.graphql.presence import Presence
 from bot.graphql.socket import GraphqlSocket
 from bot.graphql.streams import Broken, Follower
@@ -64,7 +64,7 @@ async def opened(directory: Path, presence: Presence) -> AsyncIterator[Door]:
             profiler=it.profiler,
             clock=it.clock,
         )
-        who = identify(it.tokens, required=True)
+        who = Identify(it.tokens, required=True)
         http = GraphqlHttp(
             desk,
             authenticate=who,

@@ -226,10 +226,10 @@ class Desk:
         operation: Operation,
         variables: Mapping[str, Any],
     ) -> Answer:
-        self._documents.check_cost(document, operation, variables)
         begun = time.perf_counter()
         found: Answer | None = None
         try:
+            self._documents.check_cost(document, operation, variables)
             context = self._context(caller, document)
             found = await self._executor.execute(document, operation, variables, context)
         finally:
