@@ -429,7 +429,7 @@ def test_the_page_names_every_code_and_every_limit() -> None:
     bad = re.findall(r'Bad\(\s*\d+,\s*"(\w+)"', source)
     held = re.findall(r'\("(too_\w+)", size', source)
     codes = {*refused, *bad, *held, "syntax", "invalid_query", "not_by_get"}
-    codes -= {kind.code for kind in vars(errors).values() if hasattr(kind, "code")}
+    codes -= {errors.BodyTooLarge.code}  # it is on the page of errors
     rows = re.findall(r"^\| (`.+?) \| [A-Z`]", page, re.MULTILINE)
     assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == codes
     for name in GraphqlSecurity.model_fields:
