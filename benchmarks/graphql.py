@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psutil
+import uvloop
 import websockets
 
 from benchmarks.rig import Result, scratch
@@ -33,7 +34,7 @@ _Q100 = (
     "priority createdAt updatedAt } } }"
 )
 _STATUS = "query Status { systemStatus { version open } }"
-_CONNECTIONS = 8
+_CONNECTIONS = 32
 _FOLLOWERS = 1000
 _EVENTS = 30
 _SETTINGS = {
@@ -155,7 +156,11 @@ def _seconds(pid: int) -> float:
 
 
 def _ask(url: str, query: str, headers: Mapping[str, str], count: int) -> None:
-    """Send it so many times over a few connections; each answer has to be one without errors."""
+    """Send it so many times over a few connections; each answer has to be one without errors.
+
+    On uvloop, so that there is always a request that waits: a server that is woken for each one
+    pays for that, too.
+    """
     parts = urlsplit(url)
     body = json.dumps({"query": query}).encode()
     head = [
@@ -166,26 +171,54 @@ def _ask(url: str, query: str, headers: Mapping[str, str], count: int) -> None:
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
     request = "\r\n".join([*head, "", ""]).encode() + body
-    share, address = -(-count // _CONNECTIONS), (parts.hostname, parts.port)
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        list(pool.map(lambda _: _talk(address, request, share), range(_CONNECTIONS)))
+    assert parts.hostname is not None
+    assert parts.port is not None
+    uvloop.run(_talk_all(parts.hostname, parts.port, request, -(-count // _CONNECTIONS)))
 
 
-def _talk(address: Any, request: bytes, count: int) -> None:
-    with socket.create_connection(address, timeout=30) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        buffer = bytearray()
-        for _ in range(count):
-            connection.sendall(request)
-            while (end := buffer.find(b"\r\n\r\n")) < 0:
-                buffer += connection.recv(65536)
-            head = bytes(buffer[:end]).lower()
-            length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-            while len(buffer) < end + 4 + length:
-                buffer += connection.recv(65536)
-            if b'"errors"' in buffer[end : end + 40] or b" 200 " not in head[:20]:
-                raise RuntimeError(f"no answer: {bytes(buffer[:500])!r}")
-            del buffer[: end + 4 + length]
+async def _talk_all(host: str, port: int, request: bytes, count: int) -> None:
+    loop = asyncio.get_running_loop()
+    over = [loop.create_future() for _ in range(_CONNECTIONS)]
+    for each in over:
+        await loop.create_connection(partial(_Talk, request, count, each), host, port)
+    async with asyncio.timeout(300):
+        await asyncio.gather(*over)
+
+
+class _Talk(asyncio.Protocol):
+    """One connection that asks the same again and again."""
+
+    def __init__(self, request: bytes, count: int, over: asyncio.Future[None]) -> None:
+        self._request = request
+        self._left = count
+        self._over = over
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+        if not end or len(rest) < int(length or b"1"):
+            return
+        if b'"errors"' in rest[:40] or b" 200 " not in head[:20]:
+            self._over.set_exception(RuntimeError(f"no answer: {self._buffer[:500]!r}"))
+            self._transport.close()
+            return
+        self._buffer = b""
+        self._left -= 1
+        if self._left:
+            self._transport.write(self._request)
+        else:
+            self._over.set_result(None)
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._over.done():
+            self._over.set_exception(exc or RuntimeError("the server hung up"))
 
 
 def _followed(place: Path) -> Result:
@@ -265,8 +298,6 @@ def _serve() -> None:
                 )
                 print(f"http://127.0.0.1:{listening.getsockname()[1]}/graphql", flush=True)
                 await uvicorn.Server(config).serve(sockets=[listening])
-
-    import uvloop
 
     uvloop.run(main())
 

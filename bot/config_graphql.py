@@ -23,6 +23,7 @@ class GraphqlSecurity(NestedModel):
     block_deeply_nested_queries: bool = Field(True, description="Whether max_depth holds.")
     max_depth: int = Field(10, ge=1, description="Fields within fields.")
     max_body: int = Field(256 * 1024, ge=1024, description="Bytes of a request.")
+    max_length: int = Field(32 * 1024, ge=1024, description="Characters of a document.")
     max_tokens: int = Field(2000, ge=10, description="Words and signs of a document.")
     max_aliases: int = Field(30, ge=0, description="Fields under another name.")
     max_directives: int = Field(50, ge=0, description="Directives.")
@@ -31,6 +32,9 @@ class GraphqlSecurity(NestedModel):
         20_000, ge=1, description="Fields that an answer may have: those of lists times their size."
     )
     max_subscriptions: int = Field(20, ge=1, description="Subscriptions of one connection.")
+    max_connections: int = Field(
+        20, ge=1, description="WebSockets and event streams of one caller at a time."
+    )
     suggestions: bool = Field(
         False, description="Whether errors say what an unknown name may have meant."
     )

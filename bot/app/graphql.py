@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +23,21 @@ from bot.web.switch import ByType
 
 if TYPE_CHECKING:
     from bot.graphql.desk import Desk, Options
+    from bot.graphql.rates import SharedCount
 
 _MB = 1024 * 1024
+_ONCE = 8 * _MB  # of answers that are kept for who asks twice with one Idempotency-Key
 
 
 @asynccontextmanager
-async def opened_graphql(base: Base, services: Services) -> AsyncIterator[ASGIApp | None]:
+async def opened_graphql(base: Base, services: Services) -> AsyncIterator[Graphql | None]:
     """The application of ``/graphql``; None where it is off."""
     if not base.settings.enable_graphql_api:
         yield None
         return
     _check(base.settings)
     async with AsyncExitStack() as stack:
-        later = _Later(base, services, stack)
+        later = Graphql(base, services, stack)
         with graphql_app.attached(later):
             yield later
 
@@ -47,7 +50,7 @@ def _check(settings: Settings) -> None:
         )
 
 
-class _Later:
+class Graphql:
     """Loads the library (25 MB) with the first request, and hands everything on."""
 
     def __init__(self, base: Base, services: Services, stack: AsyncExitStack) -> None:
@@ -73,6 +76,16 @@ class _Later:
         answer: dict[str, Any] = msgspec.json.decode(found.body)
         return answer
 
+    async def changed(self) -> None:
+        """Another door changed something, which kept answers may be about."""
+        if self._built is not None:
+            await self._built[1].changed()
+
+    async def let_go(self) -> None:
+        """End what clients follow, and begin no more of it."""
+        if self._built is not None:
+            await self._built[1].let_go()
+
     async def _loaded(self) -> tuple[ASGIApp, Desk]:
         async with self._building:
             if self._built is None:
@@ -83,7 +96,8 @@ class _Later:
         await asyncio.to_thread(_load)
         from bot.graphql.desk import Desk
         from bot.graphql.http import GraphqlHttp
-        from bot.graphql.identity import authenticator
+        from bot.graphql.identity import Identify
+        from bot.graphql.presence import Presence
         from bot.graphql.rates import Rates
         from bot.graphql.socket import GraphqlSocket
 
@@ -95,8 +109,12 @@ class _Later:
             redis,
             prefix=settings.cache_key_prefix,
             max_bytes=settings.query_cache_size * _MB,
+            clock=base.clock.monotonic,
         )
         self._stack.push_async_callback(cache.close)
+        # Not among the answers: those make room for each other, and are forgotten on demand.
+        once = await open_cache(redis, prefix=f"{settings.cache_key_prefix}once_", max_bytes=_ONCE)
+        self._stack.push_async_callback(once.close)
         desk = Desk(
             services,
             cache,
@@ -106,30 +124,40 @@ class _Later:
             clock=base.clock,
         )
         await self._stack.enter_async_context(desk.open())
-        rates = None
+        services.metrics.queries(desk.stats)
+        rates, most = None, security.max_queries_per_minute
         if security.rate_limit_queries:
             prefix = f"{settings.cache_key_prefix}rate"
-            rates = Rates(security.max_queries_per_minute, redis, prefix, base.clock)
-        authenticate = authenticator(services, required=security.require_authentication)
+            rates = Rates(most, base.clock, None if redis is None else _shared(most, redis, prefix))
+            self._stack.push_async_callback(rates.close)
+        authenticate = Identify(services, required=security.require_authentication)
         count = None if rates is None else rates.count
+        presence = Presence(security.max_connections)
         http = GraphqlHttp(
             desk,
             authenticate=authenticate,
             count=count,
-            note=lambda method, status, seconds: services.metrics.answered(
-                "/graphql", method, status, seconds
-            ),
-            cache=cache,
+            note=partial(services.metrics.answered, "/graphql"),
+            once=once,
+            presence=presence,
             max_body=security.max_body,
         )
         socket = GraphqlSocket(
             desk,
             authenticate=authenticate,
             count=count,
+            presence=presence,
             max_message=security.max_body,
             most=security.max_subscriptions,
         )
         return ByType({"http": http, "websocket": socket}), desk
+
+
+def _shared(most: int, redis: str, prefix: str) -> SharedCount:
+    # The libraries are loaded only where they are used, as the client of the cache is.
+    from bot.graphql.rates_redis import RedisCount
+
+    return RedisCount(most, redis, prefix)
 
 
 def _load() -> None:
@@ -147,6 +175,7 @@ def _options(settings: Settings) -> Options:
     return Options(
         limits=Limits(
             depth=security.max_depth if security.block_deeply_nested_queries else None,
+            length=security.max_length,
             tokens=security.max_tokens,
             aliases=security.max_aliases,
             directives=security.max_directives,

@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from bot.app.engines import build_engines
-from bot.app.graphql import opened_graphql
+from bot.app.graphql import Graphql, opened_graphql
 from bot.app.logs import kept_log
 from bot.app.operations import opened_operations
 from bot.app.operations_backups import build_restorer
@@ -30,7 +30,7 @@ from bot.store.repository import Store, open_store
 from bot.web import server
 from bot.web.attached import ATTACHED, Served
 from bot.web.live.hub import Hub, Options
-from bot.web.switch import Switch
+from bot.web.switch import Switch, Telling
 
 _CACHE = 32 * 1024 * 1024  # bytes of the memory cache
 
@@ -44,14 +44,16 @@ class App:
     services: Services
     hub: EventHub
     profiler: Profiler
-    graphql: ASGIApp | None
+    graphql: Graphql | None
     served: Served
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """End the answers that have no end of their own, so that the web server can stop."""
         self.services.logs.end()
         if self.served.live is not None:
             self.served.live.end()
+        if self.graphql is not None:
+            await self.graphql.let_go()
 
     def web(self) -> ASGIApp:
         """The ASGI application of this service."""
@@ -61,7 +63,9 @@ class App:
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
         )
-        return rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
+        if self.graphql is None:
+            return rest
+        return Switch({"/graphql": self.graphql}, Telling(rest, self.graphql.changed))
 
 
 #: The services of this process, the newest last.

@@ -97,6 +97,9 @@ class MemoryCache:
         self, key: str, *, ttl: float, make: Make, tags: Sequence[str] = ()
     ) -> bytes:
         """The value of ``key``, made once where it is not there."""
+        known = await self.get(key)
+        if known is not None:
+            return known
 
         async def work(flight: Flight) -> bytes:
             value = await make()
@@ -104,8 +107,7 @@ class MemoryCache:
                 await self.set(key, value, ttl=ttl, tags=tags)
             return value
 
-        known = await self.get(key)
-        return known if known is not None else await self._flights.join(key, tags, work)
+        return await self._flights.join(key, tags, work)
 
     def stats(self) -> CacheStats:
         """What it did so far, and what it holds."""

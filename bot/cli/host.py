@@ -22,6 +22,7 @@ from bot.errors import ConfigError, Unauthenticated, Unavailable
 from bot.lock import Address, Doorplate, held
 from bot.services import Scope
 from bot.web.frames import FramesProtocol
+from bot.web.wire import JoinedHttp
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ async def served(
         sockets, address = doors.open()
         config = uvicorn.Config(
             app.web(),
-            http="httptools",
+            http=JoinedHttp,
             ws=FramesProtocol,
             ws_max_size=_WS_MESSAGE,
             lifespan="off",
@@ -118,7 +119,7 @@ async def served(
             yield app, address
         finally:
             plate.withdraw()
-            app.let_go()
+            await app.let_go()
             server.should_exit = True
             await serving
 

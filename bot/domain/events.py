@@ -188,7 +188,7 @@ class IntegrityChecked(Event, frozen=True, tag="integrity.checked"):
 
 
 class OperationExecuted(Event, frozen=True, tag="operation.executed"):
-    """A GraphQL operation was answered.
+    """A GraphQL operation was executed; a kept answer is none.
 
     ``operation`` is ``query``, ``mutation`` or ``subscription``; ``outcome`` is ``ok``, ``error``
     or ``refused`` (by a limit, before it ran).

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from strawberry.dataloader import DataLoader
 
 from bot.domain.events import EventHub
-from bot.domain.ports import Clock
+from bot.domain.integrity import Finding
+from bot.domain.ports import Clock, Profiler
+from bot.domain.profiling import UNPROFILED
 from bot.services import Caller, Services, TaskView
 
 if TYPE_CHECKING:
@@ -29,26 +31,67 @@ class Desk(Protocol):
         """Forget the answers about those, or all; the tags."""
 
 
+class FindingsOf(NamedTuple):
+    """Which findings: of what check, from the number after ``after`` on, how many at most."""
+
+    check: str
+    after: int
+    limit: int
+
+
 @dataclass(slots=True)
 class Context:
-    """Who asks, and of whom. ``tasks`` fetches the tasks that several places of an answer name in
-    one query."""
+    """Who asks, and of whom. ``tasks`` and ``findings`` fetch what several places of an answer
+    name in one query."""
 
     caller: Caller
     services: Services
     desk: Desk
     hub: EventHub
     clock: Clock
+    profiler: Profiler
+    fingerprint: str
     tasks: DataLoader[str, TaskView | None]
+    findings: DataLoader[FindingsOf, list[Finding]]
 
     @classmethod
     def of(
-        cls, caller: Caller, services: Services, desk: Desk, hub: EventHub, clock: Clock
+        cls,
+        caller: Caller,
+        services: Services,
+        desk: Desk,
+        hub: EventHub,
+        clock: Clock,
+        *,
+        profiler: Profiler = UNPROFILED,
+        fingerprint: str = "",
     ) -> Context:
-        """The context of one request."""
+        """The context of one request; ``fingerprint`` is that of its document."""
 
         async def load(ids: list[str]) -> list[TaskView | None]:
             found = await services.tasks.many(caller, ids)
             return [found.get(each) for each in ids]
 
-        return cls(caller, services, desk, hub, clock, DataLoader(load_fn=load, max_batch_size=500))
+        async def load_findings(wanted: list[FindingsOf]) -> list[list[Finding]]:
+            alike: dict[tuple[int, int], list[str]] = {}
+            for each in wanted:
+                alike.setdefault((each.after, each.limit), []).append(each.check)
+            found = {
+                (after, limit): await services.recovery.findings_of(
+                    caller, checks, after=after, limit=limit
+                )
+                for (after, limit), checks in alike.items()
+            }
+            return [found[each.after, each.limit][each.check] for each in wanted]
+
+        return cls(
+            caller,
+            services,
+            desk,
+            hub,
+            clock,
+            profiler,
+            fingerprint,
+            DataLoader(load_fn=load, max_batch_size=500),
+            DataLoader(load_fn=load_findings, max_batch_size=500),
+        )

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, NewType, TypeVar, dataclass_transform
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.types import Info
 
+from bot.errors import InvalidInput
 from bot.graphql.context import Context
 
 T = TypeVar("T")
@@ -73,7 +75,7 @@ Scalars = dict[object, Any]
 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-        raise ValueError("a whole number of 64 bits is needed")
+        raise GraphQLError("a whole number of 64 bits is needed")
     return value
 
 
@@ -96,6 +98,14 @@ def scalars() -> Scalars:
 def moment(at: float | None) -> datetime | None:
     """UNIX seconds as the schema has them."""
     return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def seconds(at: datetime | None) -> float | None:
+    """A time that was given as UNIX seconds. InvalidInput where there are none for it."""
+    try:
+        return None if at is None else at.timestamp()
+    except (OverflowError, ValueError):
+        raise InvalidInput(f"{at} is out of range", hint="from 1970 on") from None
 
 
 def instant(at: float) -> datetime:

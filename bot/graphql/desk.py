@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from graphql import GraphQLError, OperationType
 
 from bot.cache import Cache
+from bot.cache import CacheStats as Counted
 from bot.domain import events
 from bot.domain.ports import Clock, Profiler
 from bot.errors import MltbError, NotFound
@@ -35,19 +35,16 @@ from bot.services import Caller, Scope, Services
 log = logging.getLogger(__name__)
 
 _DOCUMENTS = 500  # that are kept read and checked
-_READY = 500  # requests that are remembered whole
 _LOOK = 1.0  # seconds between two looks for answers that expire
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a client asks. ``document_id`` is the SHA-256 of a trusted document; ``raw`` are the
-    bytes that say all this, where there are some."""
+    """What a client asks. ``document_id`` is the SHA-256 of a trusted document."""
 
     query: str | None
     variables: dict[str, Any]
     operation: str | None = None
     document_id: str | None = None
-    raw: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +65,13 @@ class Options:
     trusted: Mapping[str, str] | None
 
 
-#: The bytes of a request, and the role of who sent it.
-_Asked = tuple[bytes, str, Scope]
+class Asked(NamedTuple):
+    """A query that was read and checked, with the key of its answer for one role."""
+
+    document: Document
+    operation: Operation
+    variables: Mapping[str, Any]
+    key: str
 
 
 class Desk:
@@ -101,9 +103,9 @@ class Desk:
             suggestions=options.suggestions,
             longest=options.ttl,
             kept=_DOCUMENTS if options.optimises else 0,
+            profiler=profiler,
         )
         self._streams = Streams(self._executor)
-        self._ready: OrderedDict[_Asked, tuple[Document, Operation, str]] = OrderedDict()
         self._dropping: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -141,12 +143,16 @@ class Desk:
             raise Refused("untrusted_document", "only documents that were trusted before are taken")
         return request.query
 
+    def changes(self, request: Request) -> bool:
+        """Whether a request is a mutation, as far as it can be read."""
+        try:
+            return self.read(request).operation(request.operation).kind is OperationType.MUTATION
+        except (Refused, GraphQLError):
+            return False
+
     async def ask(self, caller: Caller, request: Request, *, reads_only: bool = False) -> Answer:
         """The answer to a query or a mutation. ``reads_only`` refuses what changes something."""
         try:
-            asked = request.raw, caller.user, caller.scope
-            if request.raw and (known := self._ready.get(asked)) is not None:
-                return await self._kept(caller, *known, request.variables)
             document = self.read(request)
             if document.errors:
                 return refusal(*map(shaping.shaped, document.errors))
@@ -159,27 +165,35 @@ class Desk:
                 self._hot.asked(document, operation, self._clock.now())
                 make = partial(self._make, caller, document, operation, request.variables)
                 return await self._changed(operation, make)
-            key = _key(caller, document, operation, request.variables)
-            found = await self._kept(caller, document, operation, key, request.variables)
-            if request.raw and found.clean and self.options.optimises:
-                self._ready[asked] = document, operation, key
-                if len(self._ready) > _READY:
-                    self._ready.popitem(last=False)
-            return found
+            return await self._kept(caller, _asked(caller, document, operation, request))
         except Refused as error:
             return refusal(shaping.refused(error))
         except GraphQLError as error:
             return failed(error)
 
-    async def _kept(
-        self,
-        caller: Caller,
-        document: Document,
-        operation: Operation,
-        key: str,
-        variables: Mapping[str, Any],
-    ) -> Answer:
+    def remembered(self, caller: Caller, request: Request) -> Asked | None:
+        """A request that was answered, so that ``again`` need not look at it; None where it is not
+        to be remembered."""
+        if not self.options.optimises:
+            return None
+        document = self.read(request)
+        operation = document.operation(request.operation)
+        if operation.kind is not OperationType.QUERY:
+            return None
+        return _asked(caller, document, operation, request)
+
+    async def again(self, caller: Caller, asked: Asked) -> Answer:
+        """The answer to what is ``remembered`` of that caller."""
+        try:
+            return await self._kept(caller, asked)
+        except Refused as error:
+            return refusal(shaping.refused(error))
+        except GraphQLError as error:
+            return failed(error)
+
+    async def _kept(self, caller: Caller, asked: Asked) -> Answer:
         """The answer to a query, from the kept ones where it is there."""
+        document, operation, variables, key = asked
         heat = self._hot.asked(document, operation, self._clock.now())
         make = partial(self._make, caller, document, operation, variables)
         found, was_there = await self._answers.get(key, operation.freshness, make)
@@ -202,8 +216,7 @@ class Desk:
         """A mutation, and no kept answer about what it changed after it."""
         tags = [tag for root in operation.roots for tag in freshness.CHANGES.get(root, frozenset())]
         found: Answer = await make()
-        self._answers.outdate(tags)
-        await self._answers.drop(tags)
+        await self._forget(tags)
         return found
 
     async def _make(
@@ -213,15 +226,19 @@ class Desk:
         operation: Operation,
         variables: Mapping[str, Any],
     ) -> Answer:
-        self._documents.check_cost(document, operation, variables)
         begun = time.perf_counter()
         found: Answer | None = None
         try:
-            context = self._context(caller)
+            self._documents.check_cost(document, operation, variables)
+            context = self._context(caller, document)
             found = await self._executor.execute(document, operation, variables, context)
         finally:
             seconds = time.perf_counter() - begun
             self._hot.made(document, seconds)
+            outcome = "refused" if found is None else "ok" if found.clean else "error"
+            self._hub.publish(
+                events.OperationExecuted(self._clock.now(), operation.kind.value, outcome, seconds)
+            )
             self._profiler.record(
                 f"graphql.{operation.kind.value}",
                 seconds,
@@ -232,8 +249,16 @@ class Desk:
             )
         return found
 
-    def _context(self, caller: Caller) -> Context:
-        return Context.of(caller, self._services, self, self._hub, self._clock)
+    def _context(self, caller: Caller, document: Document) -> Context:
+        return Context.of(
+            caller,
+            self._services,
+            self,
+            self._hub,
+            self._clock,
+            profiler=self._profiler,
+            fingerprint=document.fingerprint,
+        )
 
     @asynccontextmanager
     async def follow(
@@ -246,6 +271,7 @@ class Desk:
             operation = None if document.errors else document.operation(request.operation)
             if operation is not None and operation.kind is OperationType.SUBSCRIPTION:
                 self._documents.check_cost(document, operation, request.variables)
+                key = _asked(caller, document, operation, request).key
         except Refused as error:
             yield refusal(shaping.refused(error))
             return
@@ -257,9 +283,13 @@ class Desk:
             return
         self._hot.asked(document, operation, self._clock.now())
         async with self._streams.follow(
-            document, operation, request.variables, self._context(caller)
+            key, document, operation, request.variables, self._context(caller, document)
         ) as found:
             yield found
+
+    async def let_go(self) -> None:
+        """End the subscriptions, and begin no more."""
+        await self._streams.close()
 
     # What is old
 
@@ -284,7 +314,11 @@ class Desk:
                 except (MltbError, Refused, GraphQLError) as error:
                     log.warning("a hot query could not be asked again: %s", error)
 
-    # What the schema asks
+    # What others ask
+
+    def stats(self) -> Counted:
+        """What the cache of answers did."""
+        return self._answers.stats()
 
     def cache_stats(self, caller: Caller) -> CacheStats:
         """What the cache of answers did."""
@@ -319,24 +353,30 @@ class Desk:
         if tags is None:
             await self._answers.clear()
             return []
-        known = {tag for each in freshness.FIELDS.values() for tag in each.tags}
         for tag in tags:
-            if tag not in known:
+            if tag not in freshness.TAGS:
                 raise NotFound(
-                    f"nothing is about {tag[:100]!r}", hint=f"there are {', '.join(sorted(known))}"
+                    f"nothing is about {tag[:100]!r}",
+                    hint=f"there are {', '.join(sorted(freshness.TAGS))}",
                 )
-        self._answers.outdate(tags)
-        await self._answers.drop(list(tags))
+        await self._forget(tags)
         return list(tags)
 
+    async def changed(self) -> None:
+        """Another door changed something: no kept answer is told any more."""
+        await self._forget(freshness.TAGS)
 
-def _key(
-    caller: Caller, document: Document, operation: Operation, variables: Mapping[str, Any]
-) -> str:
+    async def _forget(self, tags: Collection[str]) -> None:
+        self._answers.outdate(tags)
+        await self._answers.drop(tuple(tags))
+
+
+def _asked(caller: Caller, document: Document, operation: Operation, request: Request) -> Asked:
     try:
-        return key_of(document.fingerprint, operation.name, variables, caller)
+        key = key_of(document.fingerprint, operation.name, request.variables, caller)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         raise Refused("variables", "the variables can't be read") from None
+    return Asked(document, operation, request.variables, key)
 
 
 class NotByGet(Exception):

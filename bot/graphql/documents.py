@@ -15,20 +15,28 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
+    MaxIntrospectionDepthRule,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
+    OverlappingFieldsCanBeMergedRule,
+    ValidationContext,
     parse,
     specified_rules,
     validate,
 )
+from graphql.validation.validate import ValidationAbortedError
 
+from bot.domain.ports import Profiler
 from bot.graphql import freshness, guards
 from bot.graphql.freshness import Freshness
 from bot.graphql.guards import Limits, Refused
 
 _MOST_ERRORS = 20
-_KEPT_SIZE = 16 * 1024 * 1024  # characters of all documents that are kept
+_KEPT_SIZE = 24 * 1024 * 1024  # bytes of all documents that are kept, roughly
+_OF_TOKEN = 900  # bytes that a word or sign takes once it is read
+#: Fields that may have one name in the answer are compared in pairs: so many steps of that at most.
+_COMPARISONS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,14 @@ def fingerprint_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class _Merging(OverlappingFieldsCanBeMergedRule):
+    """The rule of that name, with less patience: it is quadratic in the document."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self.rule_context.remaining_complexity_budget = _COMPARISONS
+
+
 class Documents:
     """Reads and checks documents. ``kept`` of them are remembered, those used last; 0 for none."""
 
@@ -85,16 +101,21 @@ class Documents:
         suggestions: bool,
         longest: float,
         kept: int,
+        profiler: Profiler,
     ) -> None:
         self._schema = schema
         self._limits = limits
         self._suggestions = suggestions
         self._longest = longest
         self._kept = kept
+        self._profiler = profiler
         self._known: OrderedDict[str, Document] = OrderedDict()
         self._size = 0
         # Made once: a rule that is made anew for each request would defeat every cache.
-        self._rules: list[type[ASTValidationRule]] = [*specified_rules]
+        self._rules: list[type[ASTValidationRule]] = [
+            _Merging if rule is OverlappingFieldsCanBeMergedRule else rule
+            for rule in (*specified_rules, MaxIntrospectionDepthRule)
+        ]
         if not introspection:
             self._rules.append(NoSchemaIntrospectionCustomRule)
 
@@ -104,13 +125,22 @@ class Documents:
         if known is not None:
             self._known.move_to_end(text)
             return known
-        document = self._checked(text)
-        if self._kept:
+        if len(text) > self._limits.length:
+            raise Refused(
+                "too_long",
+                f"the document has {len(text)} characters; at most {self._limits.length} are taken",
+            )
+        try:
+            with self._profiler.measure("graphql.read", size=len(text)):
+                document = self._checked(text)
+        except RecursionError:
+            raise Refused("too_deep", "the document is nested too deep to be read") from None
+        if self._kept and not document.errors:
             self._known[text] = document
-            self._size += len(text)
+            self._size += _weight(document)
             while len(self._known) > self._kept or self._size > _KEPT_SIZE:
-                gone, _ = self._known.popitem(last=False)
-                self._size -= len(gone)
+                _, gone = self._known.popitem(last=False)
+                self._size -= _weight(gone)
         return document
 
     def _checked(self, text: str) -> Document:
@@ -124,6 +154,10 @@ class Documents:
             max_errors=_MOST_ERRORS,
             hide_suggestions=not self._suggestions,
         )
+        if any(isinstance(error, ValidationAbortedError) for error in document.errors):
+            if len(document.errors) == 1:
+                raise Refused("too_intricate", "the document takes too long to be checked")
+            document.errors.pop()  # there were more than anybody reads
         if not document.errors:
             document.operations = {
                 operation.name: operation
@@ -142,9 +176,9 @@ class Documents:
                 raise Refused(
                     "too_many_tokens", f"the document has more than {most} words and signs"
                 ) from None
+            if "nested too deeply" in error.message:
+                raise Refused("too_deep", "the document is nested too deep to be read") from None
             raise
-        except RecursionError:
-            raise Refused("too_deep", "the document is nested too deep to be read") from None
 
     def _operation(self, ast: DocumentNode, node: OperationDefinitionNode) -> Operation:
         fields: set[tuple[str, str]] = set()
@@ -164,3 +198,7 @@ class Documents:
     ) -> None:
         """Refused where an answer may be larger than allowed."""
         guards.check_cost(self._schema, document.ast, operation.node, variables, self._limits.cost)
+
+
+def _weight(document: Document) -> int:
+    return len(document.text) + _OF_TOKEN * document.ast.token_count

@@ -18,10 +18,10 @@ from bot.services import Caller, Services, TaskView
 
 T = TypeVar("T")
 
-MAX_WAIT = 60.0  # seconds that a mutation waits for its result
+MAX_WAIT = 25.0  # seconds that a mutation waits for its result; GRAPHQL_TIMEOUT is longer
 
 Id = Annotated[strawberry.ID, argument("Its id.")]
-Wait = Annotated[float, argument("Seconds to wait for the result, up to 60.")]
+Wait = Annotated[float, argument("Seconds to wait for the result, up to 25.")]
 TaskResult = Annotated[Task | Refusal, strawberry.union("TaskResult")]
 
 

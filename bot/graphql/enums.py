@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.domain.alerts import AlertState, Severity
 from bot.domain.integrity import CheckScope, CheckState, Condition
-from bot.domain.plugins import PluginState
+from bot.domain.plugins import PluginState, Signature
 from bot.domain.task import StageKind, StageState, TaskState
 from bot.graphql.declaring import choice
 from bot.services.callers import Scope
@@ -17,6 +17,7 @@ __all__ = [
     "PluginState",
     "Scope",
     "Severity",
+    "Signature",
     "StageKind",
     "StageState",
     "TaskState",
@@ -30,6 +31,7 @@ for _each in (
     PluginState,
     Scope,
     Severity,
+    Signature,
     StageKind,
     StageState,
     TaskState,

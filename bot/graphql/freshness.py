@@ -43,13 +43,15 @@ FIELDS: dict[tuple[str, str], Freshness] = {
     ("Query", "alertRules"): _about(),
     ("Query", "alertChannels"): _about(ttl=_NEVER),
     ("Query", "backups"): _about("backups", ttl=_SHORT),
+    ("Query", "notifications"): _about(ttl=_NEVER),
+    ("Query", "backup"): _about("backups", ttl=_SHORT),
     ("Query", "backupStats"): _about("backups", ttl=_MOMENT),
     ("Query", "lastRestore"): _about("backups"),
     ("Query", "loggerStats"): _about(ttl=_SHORT),
     ("Query", "logs"): _about(ttl=_NEVER),
     ("Query", "currentMetrics"): _about(ttl=_MOMENT),
     ("Query", "metrics"): _about(ttl=_SHORT),
-    ("Query", "operationStats"): _about(ttl=_MOMENT),
+    ("Query", "operationStats"): _about("profiler", ttl=_MOMENT),
     ("Query", "slowOperations"): _about(ttl=_NEVER),
     ("Query", "recoveryStatus"): _about("tasks", "checks", ttl=_MOMENT),
     ("Query", "starts"): _about(ttl=_MOMENT),
@@ -57,6 +59,10 @@ FIELDS: dict[tuple[str, str], Freshness] = {
     ("Query", "checks"): _about("checks", ttl=_MOMENT),
     ("Query", "systemStatus"): _about("tasks", "alerts", ttl=_MOMENT),
     ("Query", "plugins"): _about("plugins", ttl=_MOMENT),
+    ("Query", "plugin"): _about("plugins", ttl=_MOMENT),
+    ("Query", "pluginConfig"): _about(ttl=_NEVER),
+    ("Query", "pluginLines"): _about(ttl=_NEVER),
+    ("Query", "pluginKeys"): _about(ttl=_NEVER),
     ("Query", "settings"): _about(),
     ("Query", "users"): _about(ttl=_NEVER),
     ("Query", "cacheStats"): _about(ttl=_NEVER),
@@ -66,6 +72,9 @@ FIELDS: dict[tuple[str, str], Freshness] = {
     ("Query", "__typename"): _about(),
     ("Task", "progress"): _about(ttl=_MOMENT),
     ("Task", "size"): _about(ttl=_SHORT),  # it may be learnt on the way
+    ("Task", "version"): _about(ttl=_MOMENT),  # each checkpoint is a change that nobody is told of
+    ("Task", "updatedAt"): _about(ttl=_MOMENT),
+    ("Stage", "seconds"): _about(ttl=_MOMENT),
     ("Finding", "task"): _about("tasks"),
 }
 
@@ -73,6 +82,7 @@ FIELDS: dict[tuple[str, str], Freshness] = {
 CHANGES: dict[str, frozenset[str]] = {
     "submitTasks": frozenset({"tasks"}),
     "cancelTask": frozenset({"tasks"}),
+    "deleteTask": frozenset({"tasks"}),
     "retryTask": frozenset({"tasks"}),
     "pauseTask": frozenset({"tasks"}),
     "resumeTask": frozenset({"tasks"}),
@@ -82,16 +92,26 @@ CHANGES: dict[str, frozenset[str]] = {
     "acknowledgeAlert": frozenset({"alerts"}),
     "resolveAlert": frozenset({"alerts"}),
     "silenceAlert": frozenset({"alerts"}),
+    "endSilence": frozenset({"alerts"}),
+    "testAlertChannel": frozenset(),
     "createBackup": frozenset({"backups"}),
     "verifyBackup": frozenset({"backups"}),
+    "deleteBackup": frozenset({"backups"}),
     "restoreBackup": frozenset({"backups"}),
     "verifyIntegrity": frozenset({"checks"}),
+    "cancelCheck": frozenset({"checks"}),
     "refetch": frozenset({"tasks"}),
     "enablePlugin": frozenset({"plugins"}),
     "disablePlugin": frozenset({"plugins"}),
     "reloadPlugin": frozenset({"plugins"}),
     "configurePlugin": frozenset({"plugins"}),
     "executePlugin": frozenset({"plugins"}),
+    "trustPluginKey": frozenset({"plugins"}),
+    "revokePluginKey": frozenset({"plugins"}),
+    "createToken": frozenset(),
+    "revokeToken": frozenset(),
+    "resetProfiler": frozenset({"profiler"}),
+    "takeProfile": frozenset(),
     "invalidateCache": frozenset(),
 }
 
@@ -119,6 +139,10 @@ _OF_EVENTS: tuple[tuple[tuple[type[events.Event], ...], frozenset[str]], ...] = 
     ((events.PluginKilled, events.PluginCrashed), frozenset({"plugins"})),
     ((events.DebrisSwept,), frozenset({"tasks"})),
 )
+
+
+#: Everything that an answer may be about.
+TAGS = frozenset(tag for each in FIELDS.values() for tag in each.tags)
 
 
 def changed_by(event: events.Event) -> frozenset[str]:

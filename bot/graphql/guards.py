@@ -5,6 +5,8 @@ Everything here is linear in the document: a fragment is looked at once, however
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,11 +24,14 @@ from graphql import (
     OperationDefinitionNode,
     SelectionSetNode,
     get_argument_values,
+    get_introspection_query,
     get_named_type,
+    get_operation_ast,
     get_variable_values,
     is_composite_type,
     is_list_type,
     is_non_null_type,
+    parse,
 )
 from graphql.execution.values import VariableValues
 
@@ -34,7 +39,10 @@ from graphql.execution.values import VariableValues
 _SIZES = ("first", "limit")
 _UNSIZED = 10  # what a list is taken for that nobody gave a size
 _MOST = 10**12  # counts stop growing here
-_INTROSPECTION = ("__schema", "__type", "__typename")
+#: The roots of introspection, and what they give. The query of every tool is deeper than others may
+#: be, and each level of it is small.
+_INTROSPECTION = {"__schema": "__Schema", "__type": "__Type"}
+_INTROSPECTION_DEPTH = 16
 
 
 class Refused(Exception):
@@ -50,6 +58,7 @@ class Limits:
     """The largest numbers; None is no limit."""
 
     depth: int | None
+    length: int
     tokens: int
     aliases: int
     directives: int
@@ -59,27 +68,37 @@ class Limits:
 
 @dataclass(slots=True)
 class _Size:
-    """What a selection comes to, its fragments included."""
+    """What a selection comes to, its fragments included; ``inner`` is the depth of
+    introspection."""
 
     depth: int = 0
+    inner: int = 0
     fields: int = 0
     aliases: int = 0
     directives: int = 0
 
+    def add(self, other: _Size) -> None:
+        """That is beside it."""
+        self.depth, self.inner = max(self.depth, other.depth), max(self.inner, other.inner)
+        self.fields = min(_MOST, self.fields + other.fields)
+        self.aliases = min(_MOST, self.aliases + other.aliases)
+        self.directives = min(_MOST, self.directives + other.directives)
+
 
 def check(document: DocumentNode, limits: Limits) -> None:
     """Refused where the document is deeper, wider or fuller than allowed, or where a fragment
-    holds itself."""
+    holds itself. Its operations count together."""
     fragments = fragments_of(document)
     known: dict[str, _Size] = {}
+    total = _Size()
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
-            size = _size(definition.selection_set, fragments, known, set())
-            size.directives += len(definition.directives or ())
-            _hold(size, limits)
+            total.add(_size(definition.selection_set, fragments, known, set()))
+            total.directives += len(definition.directives or ())
     for name, fragment in fragments.items():  # those that nobody names count, too
         if name not in known:
-            _hold(_size(fragment.selection_set, fragments, known, {name}), limits)
+            total.add(_size(fragment.selection_set, fragments, known, {name}))
+    _hold(total, limits)
 
 
 def fragments_of(document: DocumentNode) -> Mapping[str, FragmentDefinitionNode]:
@@ -101,23 +120,20 @@ def _size(
     for node in selections.selections:
         directives = len(node.directives or ())
         if isinstance(node, FieldNode):
-            below = _Size()
-            if node.selection_set is not None and node.name.value not in _INTROSPECTION:
-                below = _size(node.selection_set, fragments, known, within)
-            found = _Size(
-                below.depth + 1,
-                below.fields + 1,
-                below.aliases + (node.alias is not None),
-                below.directives,
-            )
+            found = _Size()
+            if node.selection_set is not None:
+                found.add(_size(node.selection_set, fragments, known, within))
+            if node.name.value in _INTROSPECTION:
+                found.depth, found.inner = 0, max(found.depth, found.inner)
+            found.depth += 1
+            found.fields += 1
+            found.aliases += node.alias is not None
         elif isinstance(node, InlineFragmentNode):
             found = _size(node.selection_set, fragments, known, within)
         else:
             found = _fragment(cast("FragmentSpreadNode", node), fragments, known, within)
-        total.depth = max(total.depth, found.depth)
-        total.fields = min(_MOST, total.fields + found.fields)
-        total.aliases = min(_MOST, total.aliases + found.aliases)
-        total.directives = min(_MOST, total.directives + found.directives + directives)
+        total.add(found)
+        total.directives += directives
     return total
 
 
@@ -141,10 +157,12 @@ def _fragment(
 
 
 def _hold(size: _Size, limits: Limits) -> None:
-    if limits.depth is not None and size.depth > limits.depth:
-        raise Refused(
-            "too_deep", f"the query is {size.depth} fields deep; at most {limits.depth} are taken"
-        )
+    if limits.depth is not None:
+        for deep, most in ((size.depth, limits.depth), (size.inner, _INTROSPECTION_DEPTH)):
+            if deep > most:
+                raise Refused(
+                    "too_deep", f"the query is {deep} fields deep; at most {most} are taken"
+                )
     for code, count, most, what in (
         ("too_many_aliases", size.aliases, limits.aliases, "aliases"),
         ("too_many_directives", size.directives, limits.directives, "directives"),
@@ -154,12 +172,16 @@ def _hold(size: _Size, limits: Limits) -> None:
             raise Refused(code, f"the query has {count} {what}; at most {most} are taken")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Costing:
+    """``introspection`` is what was found of it, which is no part of the answers to other fields:
+    it has a measure of its own."""
+
     schema: GraphQLSchema
     fragments: Mapping[str, FragmentDefinitionNode]
     variables: VariableValues
-    known: dict[str, int]
+    known: dict[str, int] = dataclasses.field(default_factory=dict)
+    introspection: int = 0
 
     def of(self, selections: SelectionSetNode, parent: Any) -> int:
         """Fields that an answer to those selections may have."""
@@ -187,15 +209,19 @@ class _Costing:
             parent, GraphQLObjectType | GraphQLInterfaceType
         ):
             return 1
-        field = parent.fields.get(node.name.value)
-        if field is None:
-            return 1  # __schema and __type
-        kind = get_named_type(field.type)
-        if not is_composite_type(kind):
+        meta = _INTROSPECTION.get(node.name.value)
+        if meta is not None:
+            self.introspection += self.of(node.selection_set, self.schema.get_type(meta))
             return 1
-        return 1 + self._length(node, field) * self.of(node.selection_set, kind)
+        field = parent.fields.get(node.name.value)
+        kind = None if field is None else get_named_type(field.type)
+        if field is None or not is_composite_type(kind):
+            return 1
+        return 1 + self._length(node, field, parent.name) * self.of(node.selection_set, kind)
 
-    def _length(self, node: FieldNode, field: GraphQLField) -> int:
+    def _length(self, node: FieldNode, field: GraphQLField, parent: str) -> int:
+        if parent == "__Schema" and _is_list(field.type):
+            return len(self.schema.type_map)
         given = get_argument_values(field, node, self.variables)
         for name in _SIZES:
             size = given.get(name)
@@ -208,6 +234,30 @@ def _is_list(kind: Any) -> bool:
     return is_list_type(kind.of_type if is_non_null_type(kind) else kind)
 
 
+@functools.lru_cache(1)
+def _everything(schema: GraphQLSchema) -> int:
+    """The cost of the query that asks for the whole schema, as tools do."""
+    document = parse(get_introspection_query(True, True, True, True, True, False, True))
+    return _costing(schema, document, get_operation_ast(document), {})[1]
+
+
+def _costing(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    operation: OperationDefinitionNode | None,
+    variables: Mapping[str, Any],
+) -> tuple[int, int]:
+    """The fields that an answer may have, and those of introspection; nothing where the variables
+    don't fit, which the execution says."""
+    assert operation is not None
+    values = get_variable_values(schema, operation.variable_definitions or (), dict(variables))
+    if isinstance(values, list):
+        return 0, 0
+    costing = _Costing(schema, fragments_of(document), values)
+    cost = costing.of(operation.selection_set, schema.get_root_type(operation.operation))
+    return cost, costing.introspection
+
+
 def check_cost(
     schema: GraphQLSchema,
     document: DocumentNode,
@@ -216,17 +266,16 @@ def check_cost(
     most: int,
 ) -> int:
     """The fields that an answer may have, with the sizes that the variables give. The document has
-    passed validation and ``check``. Refused where there are more than ``most``."""
-    values = get_variable_values(schema, operation.variable_definitions or (), dict(variables))
-    if isinstance(values, list):
-        return 0  # they don't fit, which the execution says
-    costing = _Costing(schema, fragments_of(document), values, {})
-    cost = costing.of(operation.selection_set, schema.get_root_type(operation.operation))
+    passed validation and ``check``. Refused where there are more than ``most``, or where more of
+    the schema is asked for than all of it, twice."""
+    cost, introspection = _costing(schema, document, operation, variables)
     if cost > most:
         raise Refused(
             "too_costly",
             f"the answer may have {cost} fields; at most {most} are made: ask for fewer at a time",
         )
+    if introspection > 2 * _everything(schema):
+        raise Refused("too_costly", "that is more than the whole schema, twice")
     return cost
 
 

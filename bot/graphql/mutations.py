@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bot.graphql.declaring import described
+from bot.graphql.mutations_plugins import PluginMutations
 from bot.graphql.mutations_service import ServiceMutations
 from bot.graphql.mutations_tasks import TaskMutations
 from bot.graphql.mutations_watch import WatchMutations
 
 
 @described
-class Mutation(TaskMutations, WatchMutations, ServiceMutations):
+class Mutation(TaskMutations, WatchMutations, PluginMutations, ServiceMutations):
     """What can be changed."""

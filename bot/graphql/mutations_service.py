@@ -1,26 +1,31 @@
-"""What can be changed of plugins and kept answers."""
+"""What can be changed of the service: kept answers, tokens, the profiler."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import strawberry
 
-from bot.errors import InvalidInput
-from bot.graphql.declaring import Asked, Json, argument, described, resolver, said
-from bot.graphql.doing import asked, tried
+from bot.graphql.declaring import Asked, argument, choice, described, resolver, said
+from bot.graphql.doing import Id, asked, tried, waited
+from bot.graphql.enums import Scope
+from bot.graphql.inputs import checked
 from bot.graphql.problems import Refusal
-from bot.graphql.types.plugins import Plugin
+from bot.graphql.types.service import Token
+from bot.services.callers import Scope as TokenScope
+from bot.web import schemas
 
-PluginName = Annotated[str, argument("The name of the plugin.")]
+
+class ProfileFormat(Enum):
+    """How a profile is written."""
+
+    TEXT = "text"
+    HTML = "html"
+    SPEEDSCOPE = "speedscope"
 
 
-@described
-class ExecutePluginPayload:
-    """What a plugin gave."""
-
-    plugin: str = said("Its name.")
-    result: Json | None = said("What it gave.")
+choice(ProfileFormat)
 
 
 @described
@@ -30,10 +35,44 @@ class InvalidateCachePayload:
     tags: list[str] = said("What they were about; empty: everything.")
 
 
-PluginResult = Annotated[Plugin | Refusal, strawberry.union("PluginResult")]
-ExecutePluginResult = Annotated[
-    ExecutePluginPayload | Refusal, strawberry.union("ExecutePluginResult")
+@described
+class CreateTokenPayload:
+    """A token that was made."""
+
+    token: Token = said("The token.")
+    secret: str = said("What is sent as `Authorization: Bearer`; it is shown this once.")
+
+
+@described
+class RevokedToken:
+    """A token that is no good any more."""
+
+    id: strawberry.ID = said("Its id.")
+
+
+@described
+class ResetProfilerPayload:
+    """The figures of the profiler are gone."""
+
+    done: bool = said("Always true.")
+
+
+@described
+class Profile:
+    """A sampling profile of the running service."""
+
+    format: ProfileFormat = said("How it is written.")
+    seconds: float = said("How long it looked.")
+    samples: int = said("How often it looked.")
+    content: str = said("The profile; JSON for the program of that name, of `SPEEDSCOPE`.")
+
+
+CreateTokenResult = Annotated[CreateTokenPayload | Refusal, strawberry.union("CreateTokenResult")]
+RevokeTokenResult = Annotated[RevokedToken | Refusal, strawberry.union("RevokeTokenResult")]
+ResetProfilerResult = Annotated[
+    ResetProfilerPayload | Refusal, strawberry.union("ResetProfilerResult")
 ]
+ProfileResult = Annotated[Profile | Refusal, strawberry.union("ProfileResult")]
 InvalidateCacheResult = Annotated[
     InvalidateCachePayload | Refusal, strawberry.union("InvalidateCacheResult")
 ]
@@ -41,75 +80,74 @@ InvalidateCacheResult = Annotated[
 
 @described
 class ServiceMutations:
-    """Plugins and kept answers."""
+    """Kept answers, tokens, the profiler."""
 
     @resolver
-    async def enable_plugin(
+    async def create_token(
         self,
         info: Asked,
-        name: PluginName,
-        grant: Annotated[bool, argument("Give it the rights that it asks for.")] = False,
-    ) -> PluginResult:
-        """Start a plugin, now and at every start."""
+        name: Annotated[str, argument("What it is for.")],
+        scope: Annotated[Scope, argument("How far it reaches.")] = Scope.OPERATE,
+        user: Annotated[str, argument("Whose it is.")] = "admin",
+        lifetime: Annotated[float | None, argument("Seconds; for ever if left out.")] = None,
+    ) -> CreateTokenResult:
+        """Make a token (for admins)."""
         caller, services = asked(info)
 
-        async def work() -> Plugin:
-            return Plugin.of(await services.plugins.enable(caller, name, grant=grant))
+        async def work() -> CreateTokenPayload:
+            caller.require(TokenScope.ADMIN)
+            wanted = {"name": name, "scope": scope.name.lower(), "user": user}
+            of = checked(schemas.TokenIn, {**wanted, "lifetime": lifetime})
+            secret, token = await services.tokens.create(
+                of.name, scope, user=of.user, lifetime=of.lifetime
+            )
+            return CreateTokenPayload(token=Token.of(token), secret=secret)
 
         return await tried(info, work())
 
     @resolver
-    async def disable_plugin(self, info: Asked, name: PluginName) -> PluginResult:
-        """End a plugin, now and at every start."""
+    async def revoke_token(self, info: Asked, id: Id) -> RevokeTokenResult:  # noqa: A002
+        """End a token (for admins)."""
         caller, services = asked(info)
 
-        async def work() -> Plugin:
-            return Plugin.of(await services.plugins.disable(caller, name))
+        async def work() -> RevokedToken:
+            caller.require(TokenScope.ADMIN)
+            await services.tokens.revoke(str(id))
+            return RevokedToken(id=id)
 
         return await tried(info, work())
 
     @resolver
-    async def reload_plugin(self, info: Asked, name: PluginName) -> PluginResult:
-        """Run what lies in PLUGINS_DIR now."""
+    async def reset_profiler(self, info: Asked) -> ResetProfilerResult:
+        """Forget the figures of all operations and begin anew (for admins)."""
         caller, services = asked(info)
 
-        async def work() -> Plugin:
-            return Plugin.of(await services.plugins.reload(caller, name))
+        async def work() -> ResetProfilerPayload:
+            services.profiling.reset(caller)
+            return ResetProfilerPayload(done=True)
 
         return await tried(info, work())
 
     @resolver
-    async def configure_plugin(
+    async def take_profile(
         self,
         info: Asked,
-        name: PluginName,
-        config: Annotated[Json, argument("The whole of it, an object.")],
-    ) -> PluginResult:
-        """Replace the configuration of a plugin."""
+        seconds: Annotated[float, argument("How long to look, up to 25.")] = 5.0,
+        format: Annotated[  # noqa: A002
+            ProfileFormat, argument("How it is written.")
+        ] = ProfileFormat.TEXT,
+    ) -> ProfileResult:
+        """Take a sampling profile of the running service (for admins)."""
         caller, services = asked(info)
 
-        async def work() -> Plugin:
-            if not isinstance(config, dict):
-                raise InvalidInput("config is no object", hint='such as {"name": "value"}')
-            return Plugin.of(await services.plugins.configure(caller, name, config))
-
-        return await tried(info, work())
-
-    @resolver
-    async def execute_plugin(
-        self,
-        info: Asked,
-        name: PluginName,
-        data: Annotated[Json | None, argument("Its arguments, an object.")] = None,
-    ) -> ExecutePluginResult:
-        """Call `execute` of a plugin."""
-        caller, services = asked(info)
-
-        async def work() -> ExecutePluginPayload:
-            if data is not None and not isinstance(data, dict):
-                raise InvalidInput("data is no object", hint='such as {"name": "value"}')
-            found = await services.plugins.execute(caller, name, data or {})
-            return ExecutePluginPayload(plugin=name, result=found)
+        async def work() -> Profile:
+            found = await services.profiling.profile(caller, waited(seconds), format.value)
+            return Profile(
+                format=ProfileFormat(found.format),
+                seconds=found.seconds,
+                samples=found.samples,
+                content=found.content,
+            )
 
         return await tried(info, work())
 

@@ -43,6 +43,14 @@ class SubmitTasksPayload:
     refused: int = said("How many were not.")
 
 
+@described
+class DeletedTask:
+    """A task that is forgotten."""
+
+    id: strawberry.ID = said("Its id.")
+
+
+DeleteTaskResult = Annotated[DeletedTask | Refusal, strawberry.union("DeleteTaskResult")]
 SubmitTasksResult = Annotated[SubmitTasksPayload | Refusal, strawberry.union("SubmitTasksResult")]
 
 
@@ -78,6 +86,17 @@ class TaskMutations:
         """End a task; nothing of it is left."""
         caller, services = asked(info)
         return await tried(info, task_of(services.tasks.cancel(caller, str(id))))
+
+    @resolver
+    async def delete_task(self, info: Asked, id: Id) -> DeleteTaskResult:  # noqa: A002
+        """Forget a finished task; what it delivered, and its receipt, stay."""
+        caller, services = asked(info)
+
+        async def work() -> DeletedTask:
+            await services.tasks.delete(caller, str(id))
+            return DeletedTask(id=id)
+
+        return await tried(info, work())
 
     @resolver
     async def retry_task(self, info: Asked, id: Id) -> TaskResult:  # noqa: A002

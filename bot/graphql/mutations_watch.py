@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.errors import InvalidInput
-from bot.graphql.declaring import Asked, argument, described, resolver, said
+from bot.graphql.declaring import Asked, argument, described, resolver, said, seconds
 from bot.graphql.doing import MAX_WAIT, Id, TaskResult, Wait, asked, task_of, tried, waited
 from bot.graphql.inputs import AlertInput, IntegrityInput, SilenceInput
 from bot.graphql.problems import Refusal
@@ -28,6 +28,30 @@ class RestorePayload:
     name: str = said("The backup.")
 
 
+@described
+class DeletedBackup:
+    """A backup that is gone."""
+
+    name: str = said("Its name.")
+
+
+@described
+class EndedSilence:
+    """A silence that holds no more."""
+
+    id: strawberry.ID = said("Its id.")
+
+
+@described
+class TestedChannel:
+    """A channel that a message went through."""
+
+    name: str = said("Its name.")
+
+
+DeleteBackupResult = Annotated[DeletedBackup | Refusal, strawberry.union("DeleteBackupResult")]
+EndSilenceResult = Annotated[EndedSilence | Refusal, strawberry.union("EndSilenceResult")]
+TestChannelResult = Annotated[TestedChannel | Refusal, strawberry.union("TestChannelResult")]
 BackupResult = Annotated[Backup | BackupJob | Refusal, strawberry.union("BackupResult")]
 RestoreResult = Annotated[RestorePayload | Refusal, strawberry.union("RestoreResult")]
 AlertResult = Annotated[Alert | Refusal, strawberry.union("AlertResult")]
@@ -105,7 +129,7 @@ class WatchMutations:
             of = input.checked()
             found = await services.alerts.silence(
                 caller,
-                until=None if of.until is None else of.until.timestamp(),
+                until=seconds(of.until),
                 seconds=of.seconds,
                 reason=of.reason,
                 rule=of.rule,
@@ -117,7 +141,31 @@ class WatchMutations:
         return await tried(info, work())
 
     @resolver
-    async def create_backup(self, info: Asked, wait: Wait = 60.0) -> BackupResult:
+    async def end_silence(self, info: Asked, id: Id) -> EndSilenceResult:  # noqa: A002
+        """End a silence; what it kept quiet is told."""
+        caller, services = asked(info)
+
+        async def work() -> EndedSilence:
+            await services.alerts.unsilence(caller, str(id))
+            return EndedSilence(id=id)
+
+        return await tried(info, work())
+
+    @resolver
+    async def test_alert_channel(
+        self, info: Asked, name: Annotated[str, argument("Its name.")]
+    ) -> TestChannelResult:
+        """Send a message through a channel at once (for admins)."""
+        caller, services = asked(info)
+
+        async def work() -> TestedChannel:
+            await services.alerts.test(caller, name)
+            return TestedChannel(name=name)
+
+        return await tried(info, work())
+
+    @resolver
+    async def create_backup(self, info: Asked, wait: Wait = 20.0) -> BackupResult:
         """Make a backup, verify it, and copy it to the remotes."""
         caller, services = asked(info)
 
@@ -133,7 +181,7 @@ class WatchMutations:
         name: Annotated[str, argument("Its name.")],
         passphrase: Annotated[str | None, argument("What opens it; never stored.")] = None,
         identity: Annotated[str | None, argument("An age identity; never stored.")] = None,
-        wait: Wait = 60.0,
+        wait: Wait = 20.0,
     ) -> BackupResult:
         """Restore a backup into a scratch place and open it."""
         caller, services = asked(info)
@@ -141,6 +189,19 @@ class WatchMutations:
         async def work() -> Backup | BackupJob:
             keys = Keys(identity, passphrase) or None
             return await _backup(services.backups.verify(caller, name, keys, waited(wait)))
+
+        return await tried(info, work())
+
+    @resolver
+    async def delete_backup(
+        self, info: Asked, name: Annotated[str, argument("Its name.")]
+    ) -> DeleteBackupResult:
+        """Remove a backup, here and at the remotes."""
+        caller, services = asked(info)
+
+        async def work() -> DeletedBackup:
+            await services.backups.delete(caller, name)
+            return DeletedBackup(name=name)
 
         return await tried(info, work())
 
@@ -193,6 +254,16 @@ class WatchMutations:
                     read_back=of.read_back,
                 )
             return Check.of(await services.recovery.check(caller, begun.id, patience))
+
+        return await tried(info, work())
+
+    @resolver
+    async def cancel_check(self, info: Asked, id: Id) -> CheckResult:  # noqa: A002
+        """End a check; what it found so far stays."""
+        caller, services = asked(info)
+
+        async def work() -> Check:
+            return Check.of(await services.recovery.cancel(caller, str(id)))
 
         return await tried(info, work())
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.errors import InvalidInput, NotFound
-from bot.graphql.declaring import Asked, argument, described, resolver
+from bot.graphql.declaring import Asked, argument, described, resolver, seconds
 from bot.graphql.paging import First, page_size
 from bot.graphql.types.observing import (
     LoggerStats,
@@ -20,7 +20,7 @@ from bot.graphql.types.observing import (
     OperationStats,
     SlowOperation,
 )
-from bot.graphql.types.plugins import Plugin
+from bot.graphql.types.plugins import Plugin, PluginConfig, PluginKey
 from bot.graphql.types.recovery import Check, RecoveryStatus, Start
 from bot.graphql.types.service import (
     CacheStats,
@@ -34,6 +34,7 @@ from bot.operations.log_lines import stamp
 from bot.operations.log_reader import LogQuery
 
 _POINTS = 1000
+PluginName = Annotated[str, argument("Its name.")]
 
 
 @described
@@ -54,6 +55,7 @@ class ServiceQueries:
         level: Annotated[LogLevel | None, argument("This and above.")] = None,
         logger: Annotated[str | None, argument("This and those below it.")] = None,
         task: Annotated[strawberry.ID | None, argument("Of this task.")] = None,
+        request: Annotated[str | None, argument("Of this X-Request-ID.")] = None,
         text: Annotated[str | None, argument("In message, fields or traceback.")] = None,
         since: Annotated[datetime | None, argument("Then or later.")] = None,
     ) -> LogPage:
@@ -62,9 +64,9 @@ class ServiceQueries:
             None if level is None else level.value,
             logger,
             None if task is None else str(task),
-            None,
+            request,
             text,
-            None if since is None else stamp(since.timestamp()),
+            None if since is None else stamp(seconds(since) or 0.0),
         )
         found = await info.context.services.logs.recent(
             info.context.caller, query, page_size(limit), before
@@ -98,8 +100,8 @@ class ServiceQueries:
         step: Annotated[float | None, argument("The wished width of a stretch in seconds.")] = None,
     ) -> MetricsHistory:
         """Metrics over time."""
-        end = None if until is None else until.timestamp()
-        begin = None if since is None else since.timestamp()
+        end = seconds(until)
+        begin = seconds(since)
         found = await info.context.services.history.metrics(
             info.context.caller, names, since=begin, until=end, points=_points(begin, end, step)
         )
@@ -190,6 +192,31 @@ class ServiceQueries:
         """Every plugin, by name."""
         found = info.context.services.plugins.list(info.context.caller)
         return [Plugin.of(each) for each in found]
+
+    @resolver
+    def plugin(self, info: Asked, name: PluginName) -> Plugin | None:
+        """One plugin; null where there is none."""
+        try:
+            return Plugin.of(info.context.services.plugins.info(info.context.caller, name))
+        except NotFound:
+            return None
+
+    @resolver
+    def plugin_config(self, info: Asked, name: PluginName) -> PluginConfig:
+        """What a plugin can be told, and what it was told (for admins)."""
+        found = info.context.services.plugins.configuration(info.context.caller, name)
+        return PluginConfig.of(found)
+
+    @resolver
+    def plugin_lines(self, info: Asked, name: PluginName) -> list[str]:
+        """The last lines that a plugin wrote (for admins)."""
+        return list(info.context.services.plugins.lines(info.context.caller, name))
+
+    @resolver
+    def plugin_keys(self, info: Asked) -> list[PluginKey]:
+        """The keys of publishers that are trusted or revoked (for admins)."""
+        found = info.context.services.plugins.keys(info.context.caller)
+        return [PluginKey.of(each) for each in found]
 
     @resolver
     def settings(self, info: Asked) -> list[Setting]:

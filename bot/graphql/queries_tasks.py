@@ -9,7 +9,7 @@ from typing import Annotated
 import strawberry
 
 from bot.domain.ports import TaskQuery
-from bot.graphql.declaring import Asked, argument, choice, described, resolver
+from bot.graphql.declaring import Asked, argument, choice, described, resolver, seconds
 from bot.graphql.enums import TaskState
 from bot.graphql.inputs import SubmissionInput
 from bot.graphql.paging import After, First, page_size
@@ -83,8 +83,8 @@ class TaskQueries:
             engine=engine,
             user=user,
             text=text,
-            since=None if since is None else since.timestamp(),
-            until=None if until is None else until.timestamp(),
+            since=seconds(since),
+            until=seconds(until),
             sort=sort.value,
             descending=descending,
             limit=page_size(first),

@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.errors import NotFound
-from bot.graphql.declaring import Asked, argument, described, resolver
+from bot.graphql.declaring import Asked, argument, described, resolver, seconds
 from bot.graphql.enums import AlertState, Severity
 from bot.graphql.paging import After, First, page_size
 from bot.graphql.types.alerts import (
@@ -17,6 +17,8 @@ from bot.graphql.types.alerts import (
     AlertPage,
     AlertRule,
     AlertSummary,
+    DeliveryState,
+    Notification,
     Silence,
 )
 from bot.graphql.types.backups import Backup, BackupStats, Restore
@@ -62,7 +64,7 @@ class WatchQueries:
             severities=tuple(severities or ()),
             states=tuple(states or ()),
             rule=rule,
-            since=None if since is None else since.timestamp(),
+            since=seconds(since),
             limit=page_size(first),
             cursor=after,
         )
@@ -114,6 +116,28 @@ class WatchQueries:
         """Every backup, the newest first (for admins)."""
         found = await info.context.services.backups.list(info.context.caller, remotes=remotes)
         return [Backup.of(each) for each in found]
+
+    @resolver
+    async def notifications(
+        self,
+        info: Asked,
+        first: First = 50,
+        channel: Annotated[str | None, argument("Through this channel.")] = None,
+        state: Annotated[DeliveryState | None, argument("As far as this.")] = None,
+    ) -> list[Notification]:
+        """The newest messages about alerts, and how far each is (for admins)."""
+        found = await info.context.services.alerts.notifications(
+            info.context.caller, channel, None if state is None else state.value, page_size(first)
+        )
+        return [Notification.of(each) for each in found]
+
+    @resolver
+    def backup(self, info: Asked, name: Annotated[str, argument("Its name.")]) -> Backup | None:
+        """One backup; null where there is none (for admins)."""
+        try:
+            return Backup.of(info.context.services.backups.show(info.context.caller, name))
+        except NotFound:
+            return None
 
     @resolver
     def backup_stats(self, info: Asked) -> BackupStats:

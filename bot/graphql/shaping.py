@@ -21,6 +21,8 @@ def shaped(error: GraphQLError) -> Shaped:
     found: Shaped = dict(error.formatted)
     found.pop("extensions", None)
     original = error.original_error
+    while isinstance(original, GraphQLError):  # what a scalar says of a variable
+        original = original.original_error
     if original is None:
         code = "syntax" if isinstance(error, GraphQLSyntaxError) else "invalid_query"
         found["extensions"] = {"code": code}

@@ -4,20 +4,23 @@ Protocol, enisdenjo/graphql-ws)."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from graphql import GraphQLError
+from starlette.types import Message, Receive, Scope, Send
 
 from bot.domain.context import ADDRESS
-from bot.errors import MltbError
+from bot.errors import MltbError, TooMany
 from bot.graphql import shaping
 from bot.graphql.desk import Desk, Request
 from bot.graphql.execution import Answer
 from bot.graphql.http import Authenticator, Count
-from bot.graphql.streams import Follower
+from bot.graphql.presence import Presence
+from bot.graphql.streams import Broken, Follower
 from bot.services import Caller
 from bot.web.auth import same_site
 
@@ -67,12 +70,14 @@ class GraphqlSocket:
         *,
         authenticate: Authenticator,
         count: Count | None,
+        presence: Presence,
         max_message: int,
         most: int,
     ) -> None:
         self._desk = desk
         self._authenticate = authenticate
         self._count = count
+        self.presence = presence
         self._max_message = max_message
         self._most = most
 
@@ -94,9 +99,9 @@ class GraphqlSocket:
         try:
             await connection.run()
         except _Closed as error:
-            await send(
-                {"type": "websocket.close", "code": error.code, "reason": error.reason[:120]}
-            )
+            await connection.close(error)
+        except TimeoutError:
+            log.info("a client that followed by WebSocket did not read, and was let go")
         finally:
             await connection.end()
 
@@ -134,7 +139,8 @@ class GraphqlSocket:
 
 
 class _Connection:
-    """One client."""
+    """One client. What it does not read in time is not sent, and it is let go; so is one whose
+    token is no good any more."""
 
     def __init__(
         self, door: GraphqlSocket, headers: Mapping[bytes, bytes], receive: Receive, send: Send
@@ -144,10 +150,13 @@ class _Connection:
         self._receive = receive
         self._send = send
         self._caller: Caller | None = None
+        self._payload: dict[str, Any] | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
+        #: Done where the connection has to end for a reason that no message gave.
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Until the client goes."""
+        """Until the client goes, or has to. TimeoutError where it does not read."""
         try:
             async with asyncio.timeout(_INIT):
                 while self._caller is None:
@@ -155,11 +164,46 @@ class _Connection:
                         return
         except TimeoutError:
             raise _Closed(_LATE, "Connection initialisation timeout") from None
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._door.presence.one_more(self._caller))
+            except TooMany as error:
+                raise _Closed(_TOO_MANY, error.message) from None
+            await self._say({"type": "connection_ack"})
+            await self._listen()
+
+    async def _listen(self) -> None:
+        reading = asyncio.ensure_future(self._read())
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    [reading, self._over],
+                    timeout=self._door.presence.recheck,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for each in done:
+                    each.result()
+                if done:
+                    return
+                await self._door.identify(self._headers, self._payload)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self) -> None:
         while await self._next():
             pass
 
+    async def close(self, error: _Closed) -> None:
+        """Say why, to who listens."""
+        with contextlib.suppress(TimeoutError):
+            await self._put(
+                {"type": "websocket.close", "code": error.code, "reason": error.reason[:100]}
+            )
+
     async def end(self) -> None:
         """Stop what runs."""
+        self._over.cancel()
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
@@ -185,7 +229,7 @@ class _Connection:
             if self._caller is not None:
                 raise _Closed(_TOO_MANY, "Too many initialisation requests")
             self._caller = await self._door.identify(self._headers, message.payload)
-            await self._say({"type": "connection_ack"})
+            self._payload = message.payload
         elif message.type == "ping":
             await self._say({"type": "pong"})
         elif message.type == "subscribe":
@@ -223,7 +267,11 @@ class _Connection:
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         if self._running.get(name) is task:
             del self._running[name]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, TimeoutError) and not self._over.done():
+            self._over.set_exception(error)
+        else:
             log.debug("a subscription ended: %s", error)  # its client is gone
 
     async def _serve(self, name: str, caller: Caller, request: Request) -> None:
@@ -231,8 +279,13 @@ class _Connection:
             await self._door.counted(caller)
             async with self._door.desk.follow(caller, request) as found:
                 last = await self._told(name, found)
-        except MltbError as error:
-            last = {"id": name, "type": "error", "payload": [shaping.plain(error)]}
+        except Broken as error:
+            last = {"id": name, "type": "error", "payload": error.errors}
+        except (TimeoutError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the door: what is no answer becomes one
+            shaped = shaping.shaped(GraphQLError(str(error), original_error=error))
+            last = {"id": name, "type": "error", "payload": [shaped]}
 
         # The name is free before the client hears of the end.
         if self._running.get(name) is asyncio.current_task():
@@ -253,7 +306,7 @@ class _Connection:
         return {"id": name, "type": "complete"}
 
     async def _tell(self, quoted: str, text: str) -> None:
-        await self._send(
+        await self._put(
             {
                 "type": "websocket.send",
                 "text": f'{{"id":{quoted},"type":"next","payload":{text}}}',
@@ -261,4 +314,8 @@ class _Connection:
         )
 
     async def _say(self, message: dict[str, Any]) -> None:
-        await self._send({"type": "websocket.send", "text": _encode(message).decode()})
+        await self._put({"type": "websocket.send", "text": _encode(message).decode()})
+
+    async def _put(self, message: Message) -> None:
+        async with asyncio.timeout(self._door.presence.patience):
+            await self._send(message)

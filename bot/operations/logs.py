@@ -123,6 +123,8 @@ def log_to_file(file: LogFile, redact: Redact) -> Iterator[None]:
 def log_event(event: events.Event) -> None:
     """One line for ``event``: a listener of the hub."""
     level = logging.WARNING if isinstance(event, _TROUBLE) else logging.INFO
+    if isinstance(event, events.OperationExecuted):
+        level = logging.DEBUG  # they come by the thousand, and change nothing that is not told
     if _EVENTS.isEnabledFor(level):
         fields = msgspec.structs.asdict(event)
         del fields["at"]

@@ -85,6 +85,8 @@ class Metrics:
         self._live_messages = self._make(declared.LIVE_MESSAGES)
         self._live_bytes = self._make(declared.LIVE_BYTES)
         self._live_drops = self._family(declared.LIVE_DROPS, _LIVE_DROPS)
+        # What counts a kind of answer, once it was there: this is done for every request.
+        self._answered: dict[tuple[str | None, str, int], tuple[Any, Any]] = {}
         self._handlers: Mapping[type, Callable[[Any], None]] = {
             events.TaskMoved: self._moved,
             events.TaskStarted: self._started,
@@ -117,9 +119,15 @@ class Metrics:
 
     def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """An HTTP request was answered; ``route`` is the template of its path, if it has one."""
-        where = route or OTHER
-        self._requests[where, _known(method, _METHODS), _class(status)].inc()
-        self._request_seconds[where].observe(seconds)
+        known = self._answered.get((route, method, status))
+        if known is None:
+            where, method = route or OTHER, _known(method, _METHODS)
+            requests = self._requests[where, method, _class(status)]
+            known = requests.inc, self._request_seconds[where].observe
+            self._answered[route, method, status] = known
+        count, observe = known
+        count()
+        observe(seconds)
 
     def live_sent(self, messages: int, size: int) -> None:
         """Live messages were sent, of so many bytes together."""

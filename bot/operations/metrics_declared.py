@@ -67,6 +67,21 @@ CACHE_REQUESTS = Declared(
 CACHE_EVICTIONS = Declared(
     "mltb_cache_evictions_total", "counter", "Entries that made room for others."
 )
+QUERY_CACHE_REQUESTS = Declared(
+    "mltb_query_cache_requests_total",
+    "counter",
+    "Answers to GraphQL queries that were asked for in the cache of answers.",
+    ("outcome",),
+)
+QUERY_CACHE_EVICTIONS = Declared(
+    "mltb_query_cache_evictions_total", "counter", "Kept answers that made room for others."
+)
+QUERY_CACHE_BYTES = Declared(
+    "mltb_query_cache_bytes", "gauge", "Memory that kept answers take; without Redis."
+)
+QUERY_CACHE_ENTRIES = Declared(
+    "mltb_query_cache_entries", "gauge", "Answers that are kept; without Redis."
+)
 DATABASE_CALLS = Declared(
     "mltb_database_calls_total",
     "counter",
@@ -80,7 +95,10 @@ DATABASE_SECONDS = Declared(
     ("call",),
 )
 OPERATIONS = Declared(
-    "mltb_graphql_operations_total", "counter", "GraphQL operations.", ("type", "outcome")
+    "mltb_graphql_operations_total",
+    "counter",
+    "GraphQL operations that were executed; kept answers are not among them.",
+    ("type", "outcome"),
 )
 OPERATION_SECONDS = Declared(
     "mltb_graphql_duration_seconds",

@@ -95,6 +95,11 @@ class Pull:
         self._asked = cache
         self._profiler = profiler
         self._exporters: Sequence[Exporter] = ()
+        self._queries: Callable[[], CacheStats] = lambda: CacheStats(0, 0, 0, 0, 0)
+
+    def queries(self, stats: Callable[[], CacheStats]) -> None:
+        """Show what the cache of answers to queries does."""
+        self._queries = stats
 
     def watch(self, exporters: Sequence[Exporter]) -> None:
         """Show what becomes of the points of these."""
@@ -104,6 +109,7 @@ class Pull:
         """As prometheus_client wants it."""
         yield from self._traffic()
         yield from self._cache()
+        yield from self._query_cache()
         yield from self._readings()
         yield from self._exports()
         yield from self._plugins()
@@ -123,6 +129,22 @@ class Pull:
         requests.add_metric(("miss",), stats.misses)
         evictions.add_metric((), stats.evictions)
         yield from (requests, evictions)
+
+    def _query_cache(self) -> Iterator[Metric]:
+        stats = self._queries()
+        requests = _family(declared.QUERY_CACHE_REQUESTS)
+        requests.add_metric(("hit",), stats.hits)
+        requests.add_metric(("miss",), stats.misses)
+        yield requests
+        for what, value in (
+            (declared.QUERY_CACHE_EVICTIONS, stats.evictions),
+            (declared.QUERY_CACHE_BYTES, stats.bytes),
+            (declared.QUERY_CACHE_ENTRIES, stats.entries),
+        ):
+            family = _family(what)
+            if value is not None:
+                family.add_metric((), value)
+            yield family
 
     def _readings(self) -> Iterator[Metric]:
         readings = self._known
@@ -194,6 +216,10 @@ class Page:
         self._registry = registry
         self._census = census
         self._pull = pull
+
+    def queries(self, stats: Callable[[], CacheStats]) -> None:
+        """As ``Pull.queries``."""
+        self._pull.queries(stats)
 
     async def collect(self) -> list[Metric]:
         """Every metric as it is now. What is asked for belongs to the thread of the event loop;

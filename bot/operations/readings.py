@@ -52,6 +52,9 @@ READINGS: tuple[Reading, ...] = (
     Reading("bytes_out_per_second", "bytes/s", "The speed of all deliveries together."),
     Reading("failures_per_minute", "failures", "Tries of stages that failed in the last 60 s."),
     Reading("cache_hit_ratio", "ratio", "Found among asked for in the cache, since the start."),
+    Reading(
+        "query_cache_hit_ratio", "ratio", "GraphQL queries that had a kept answer, since the start."
+    ),
     Reading("disk_free_bytes", "bytes", "Free in the filesystem of DOWNLOAD_DIR."),
     Reading("disk_free_ratio", "ratio", "Free among all bytes of that filesystem."),
     Reading("data_free_bytes", "bytes", "Free in the filesystem of DATA_DIR."),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from bot.cache import CacheStats
 from bot.operations.metrics import Metrics as Counted
 from bot.operations.metrics_pulled import Page
 from bot.operations.readings import Reading, Readings
@@ -33,6 +34,17 @@ class Metrics:
         """All metrics for Prometheus, and their media type; ``accept`` chooses the format."""
         caller.require(Scope.VIEW)
         return await self._page.render(accept)
+
+    def queries(self, stats: Callable[[], CacheStats]) -> None:
+        """What the cache of answers to queries did, whenever somebody looks."""
+        self._page.queries(stats)
+
+        def ratio() -> float | None:
+            found = stats()
+            asked = found.hits + found.misses
+            return found.hits / asked if asked else None
+
+        self._readings.provide("query_cache_hit_ratio", ratio)
 
     def expect(self, routes: Iterable[tuple[str, str]]) -> None:
         """The routes (their templates) and methods that a door answers."""

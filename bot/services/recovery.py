@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -148,6 +148,15 @@ class Recovery:
         caller.require(Scope.VIEW)
         await self._seen(caller, check_id)
         return await self._store.findings(check_id, after=after, limit=limit)
+
+    async def findings_of(
+        self, caller: Caller, check_ids: Collection[str], *, after: int, limit: int
+    ) -> dict[str, list[Finding]]:
+        """What several checks found, of each as ``findings``; none of one that is not to be
+        seen."""
+        caller.require(Scope.VIEW)
+        user = None if caller.scope is Scope.ADMIN else caller.user
+        return await self._store.findings_of(check_ids, user, after=after, limit=limit)
 
     async def checks(self, caller: Caller, *, limit: int, before: str | None) -> list[Check]:
         """The newest checks; ``before`` is the last id of the page before."""

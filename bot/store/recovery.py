@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -158,6 +158,32 @@ class RecoveryStore:
             .limit(limit)
         )
         return [_finding(row) for row in await self._database.read(query)]
+
+    async def findings_of(
+        self, check_ids: Collection[str], user: str | None, *, after: int, limit: int
+    ) -> dict[str, list[Finding]]:
+        """What several checks found, of each as ``findings``; in one query. Those of that user
+        alone, where one is named."""
+        place = sa.func.row_number().over(
+            partition_by=findings.c.check_id, order_by=findings.c.number
+        )
+        known = sa.select(checks.c.id).where(checks.c.id.in_(check_ids))
+        if user is not None:
+            known = known.where(checks.c.user == user)
+        numbered = (
+            sa.select(findings, place.label("place"))
+            .where(findings.c.check_id.in_(known), findings.c.number > after)
+            .subquery()
+        )
+        query = (
+            sa.select(numbered)
+            .where(numbered.c.place <= limit)
+            .order_by(numbered.c.check_id, numbered.c.number)
+        )
+        found: dict[str, list[Finding]] = {each: [] for each in check_ids}
+        for row in await self._database.read(query):
+            found[row["check_id"]].append(_finding(row))
+        return found
 
     async def prune(self, keep: int) -> None:
         """Forget all but the newest ``keep`` checks and as many starts."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bot.domain.context import within_task
-from bot.domain.events import DebrisSwept, EventHub
+from bot.domain.events import DebrisSwept, EventHub, TaskRemoved
 from bot.domain.ports import Clock, Delivered, TaskQuery, TaskStore
 from bot.domain.task import FINAL, StageKind, StageState, Task, TaskState
 from bot.engines.registry import Engines
@@ -156,6 +156,8 @@ class Janitor:
                 if task.workspace is not None:
                     await self._debris.clear(task)
             removed += await self._store.delete([task.id for task in page.items])
+            for task in page.items:
+                self._hub.publish(TaskRemoved(self._clock.now(), task.id, task.user))
         return removed
 
 

@@ -71,7 +71,11 @@ async def identify_socket(
 
 
 def same_site(headers: Headers) -> bool:
-    """Whether the page that asks, if it is one, came from here (RFC 6455, section 10.2)."""
+    """Whether the page that asks, if one does, came from this service (RFC 6455, section 10.2):
+    its browser says so in Sec-Fetch-Site, or else in Origin."""
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site in {b"same-origin", b"none"}
     origin = headers.get(b"origin")
     if origin is None:
         return True

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bot.domain.task import Failure, Progress, Receipt, Stage
-from bot.errors import MltbError
+from bot.errors import MltbError, PluginFailed
 from bot.services import Submitted, TaskView
 
 _USERINFO = re.compile(r"(?<=://)([^/@?#]*)@")
@@ -149,3 +149,11 @@ def params(given: dict[str, Any]) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
+
+
+def jsonable(plugin: str, result: Any) -> Any:
+    """What a plugin gave: bytes become base64; PluginFailed where it is no JSON all the same."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(result))
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        raise PluginFailed(f"plugin {plugin} gave something that is no JSON: {error}") from None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import Path, Response
 
-from bot.errors import PluginFailed
 from bot.plugins.known import PluginInfo
 from bot.web import schemas_plugins as schemas
+from bot.web.render import jsonable
 from bot.web.routes import Admin, All, Viewer, new_router, reply
 
 router = new_router("/plugins")
@@ -35,7 +35,7 @@ async def list_plugins(caller: Viewer, services: All) -> Response:
 async def execute(body: schemas.ExecuteIn, caller: Admin, services: All) -> Response:
     """Call ``execute`` of a plugin."""
     result = await services.plugins.execute(caller, body.plugin_name, body.data)
-    return reply({"status": "ok", "result": _jsonable(body.plugin_name, result)})
+    return reply({"status": "ok", "result": jsonable(body.plugin_name, result)})
 
 
 @router.post("/enable", response_model=schemas.PluginOut, tags=["plugins"])
@@ -80,11 +80,3 @@ async def configuration(name: PluginName, caller: Admin, services: All) -> Respo
 async def logs(name: PluginName, caller: Admin, services: All) -> Response:
     """The last lines that a plugin wrote."""
     return _items(services.plugins.lines(caller, name))
-
-
-def _jsonable(name: str, result: Any) -> Any:
-    """Bytes become base64; PluginFailed where the result is no JSON all the same."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(result))
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise PluginFailed(f"plugin {name} gave something that is no JSON: {error}") from None

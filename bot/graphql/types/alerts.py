@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum
 
 import strawberry
 
 from bot.domain import alerts as domain
 from bot.domain.alert_rules import ReadingRule
 from bot.domain.alert_rules import Rule as DomainRule
-from bot.graphql.declaring import described, instant, moment, said
+from bot.graphql.declaring import choice, described, instant, moment, said
 from bot.graphql.enums import AlertState, Severity
 from bot.services.alerts import AlertSummary as Summary
 from bot.services.alerts import ChannelView
+from bot.store.alerts import Delivery
 
 
 @described
@@ -198,4 +200,54 @@ class AlertChannel:
             delivered=view.counts.get("delivered", 0),
             failed=view.counts.get("failed", 0),
             last_sent=moment(health.last_sent),
+        )
+
+
+class DeliveryState(Enum):
+    """How far a message is."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+choice(DeliveryState)
+
+
+@described
+class Notification:
+    """A message about alerts, through one channel."""
+
+    id: strawberry.ID = said("Stable and unique.")
+    channel: str = said("The channel.")
+    kind: str = said("`raised`, `resolved`, `test` or `digest`.")
+    severity: Severity = said("How bad the worst of it is.")
+    state: DeliveryState = said("How far it is.")
+    title: str = said("In a few words.")
+    body: str = said("What it says.")
+    alerts: list[strawberry.ID] = said("The alerts that it is about.")
+    attempts: int = said("How often it was tried.")
+    tried_for: float = said("For how many seconds.")
+    error: str | None = said("Why it did not get there.")
+    created_at: datetime = said("When it was written.")
+    finished_at: datetime | None = said("When it got there, or was given up.")
+
+    @classmethod
+    def of(cls, found: Delivery) -> Notification:
+        """As the schema has it."""
+        told = found.notification
+        return cls(
+            id=strawberry.ID(told.id),
+            channel=found.channel,
+            kind=told.kind,
+            severity=told.severity,
+            state=DeliveryState(found.state),
+            title=told.title,
+            body=told.body,
+            alerts=[strawberry.ID(each) for each in told.alerts],
+            attempts=found.attempts,
+            tried_for=found.tried_for,
+            error=found.error,
+            created_at=instant(found.created_at),
+            finished_at=moment(found.finished_at),
         )

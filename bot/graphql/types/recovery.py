@@ -8,6 +8,7 @@ from typing import Annotated
 import strawberry
 
 from bot.domain import integrity as domain
+from bot.graphql.context import FindingsOf
 from bot.graphql.declaring import (
     Asked,
     BigInt,
@@ -19,6 +20,7 @@ from bot.graphql.declaring import (
     said,
 )
 from bot.graphql.enums import CheckScope, CheckState, Condition
+from bot.graphql.paging import page_size
 from bot.graphql.types.tasks import Task
 from bot.services.recovery import Rate as DomainRate
 from bot.services.recovery import Status
@@ -80,13 +82,12 @@ class Check:
     async def findings(
         self,
         info: Asked,
-        first: Annotated[int, argument("How many at most, up to 500.")] = 100,
+        first: Annotated[int, argument("How many at most, from 1 to 500.")] = 100,
         after: Annotated[int, argument("The number of the finding before.")] = 0,
     ) -> list[Finding]:
         """What it found, in order."""
-        found = await info.context.services.recovery.findings(
-            info.context.caller, str(self.id), after=after, limit=min(first, 500)
-        )
+        wanted = FindingsOf(str(self.id), after, page_size(first))
+        found = await info.context.findings.load(wanted)
         return [Finding.of(each) for each in found]
 
     @classmethod
