@@ -9,6 +9,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from bot.app.access import gate_rules
 from bot.app.engines import build_engines
 from bot.app.graphql import opened_graphql
 from bot.app.logs import kept_log
@@ -29,6 +30,7 @@ from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
 from bot.web.attached import ATTACHED, Served
+from bot.web.gate import Gate
 from bot.web.live.hub import Hub, Options
 from bot.web.switch import Switch
 
@@ -61,7 +63,8 @@ class App:
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
         )
-        return rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
+        whole = rest if self.graphql is None else Switch({"/graphql": self.graphql}, rest)
+        return Gate(whole, gate_rules(self.settings, SystemClock()))
 
 
 #: The services of this process, the newest last.

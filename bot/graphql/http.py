@@ -32,12 +32,15 @@ from bot.graphql.guards import Refused
 from bot.graphql.streams import Follower
 from bot.services import Caller
 from bot.web.auth import Identity
+from bot.web.gate import HEADERS
 
 log = logging.getLogger(__name__)
 
 _GRAPHQL = "application/graphql-response+json"
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
+_HTML = "text/html; charset=utf-8"
+_PAGE_HEADERS = tuple(each for each in HEADERS if each[0] != b"content-security-policy")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
 _SMALL, _REMEMBERED = 8192, 512  # bytes of bodies that are remembered, and how many
@@ -122,7 +125,7 @@ class GraphqlHttp:
         media = _media(accept)
         try:
             if scope["method"] == "GET" and self._wants_page(scope, accept):
-                return 200, graphiql.page(), "text/html; charset=utf-8", graphiql.HEADERS
+                return 200, graphiql.page(), _HTML, graphiql.HEADERS
             if media is None:
                 raise _Bad(406, "not_acceptable", f"answers are {_GRAPHQL} or {_JSON}")
             found = await self._answer(scope, headers, receive)
@@ -207,7 +210,7 @@ class GraphqlHttp:
     async def _tell(
         self, caller: Caller, request: Request, send: Send, *, reads_only: bool
     ) -> None:
-        head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        head = [(b"content-type", b"text/event-stream"), *HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": head})
         async with self._desk.follow(caller, request, reads_only=reads_only) as found:
             if isinstance(found, Answer):
@@ -375,9 +378,8 @@ async def _send(
     headers = [
         (b"content-type", media.encode()),
         (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"private, no-store"),
-        (b"x-content-type-options", b"nosniff"),
         (b"vary", b"Accept"),
+        *(HEADERS if media != _HTML else _PAGE_HEADERS),
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
