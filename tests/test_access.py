@@ -192,11 +192,13 @@ async def test_headers_of_a_proxy_that_is_none_are_not_believed(tmp_path: Path) 
 
 async def test_without_a_login_anybody_looks_and_nobody_moves(tmp_path: Path) -> None:
     async with web(tmp_path) as it:
-        nobody = Caller("anonymous", Scope.VIEW, via="nobody")
+        nobody = Caller("anonymous", Scope.VIEW, via="nobody", looks=True)
+        _, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
         it.app.state.served.services.sessions.anonymous = nobody
         status, who, _ = await it.call("GET", "/api/v3/session", scope=None)
         assert (status, who["user"], who["scope"], who["csrf"]) == (200, "anonymous", "view", None)
         assert (await it.call("GET", "/api/v3/metrics/current", scope=None))[0] == 200
+        assert (await it.call("GET", f"/api/v3/tasks/{task['id']}", scope=None))[0] == 200
         old = {"Cookie": "mltb_session=over"}
         assert (await it.call("GET", "/api/v3/tasks", scope=None, headers=old))[0] == 200
         body, wrong = {"source": "test:a"}, {"Authorization": "Bearer mltb_wrong"}

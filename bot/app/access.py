@@ -31,7 +31,7 @@ class Opened:
 async def opened_access(base: Base, tokens: Tokens) -> AsyncIterator[Opened]:
     """Sessions, users and the record of what they change, which is whole at the end."""
     settings, store = base.settings, Access(base.store.database)
-    nobody = Caller("anonymous", Scope.VIEW, via="nobody")
+    nobody = Caller("anonymous", Scope.VIEW, via="nobody", looks=True)
     sessions = Sessions(
         store,
         tokens,

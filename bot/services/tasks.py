@@ -310,7 +310,7 @@ class Tasks:
 
     async def count(self, caller: Caller) -> dict[TaskState, int]:
         """How many tasks are in each state."""
-        return await self._store.count(None if caller.scope is Scope.ADMIN else caller.user)
+        return await self._store.count(None if caller.sees_all else caller.user)
 
     async def cancel(self, caller: Caller, task_id: str) -> Task:
         """End a task; nothing of it is left."""
@@ -386,10 +386,10 @@ class Tasks:
 
     @staticmethod
     def _may_see(caller: Caller, task: Task) -> bool:
-        return caller.scope is Scope.ADMIN or task.user == caller.user
+        return caller.sees_all or task.user == caller.user
 
     @staticmethod
     def _own(caller: Caller, query: TaskQuery) -> TaskQuery:
-        if caller.scope is Scope.ADMIN:
+        if caller.sees_all:
             return query
         return msgspec.structs.replace(query, user=caller.user)
