@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -14,7 +15,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from bot.domain.places import between
 from bot.domain.queue import Entry, Queue, QueuePolicy
+from bot.errors import Conflict
 
 USERS = ("ann", "ben", "cem")
 entries = st.builds(
@@ -312,3 +315,35 @@ def test_users_who_left_are_forgotten() -> None:
     assert not made._heaps
     assert not made._active_by_user
     assert not made._later
+
+
+def _order(queue: Queue) -> str:
+    taken = ""
+    while (entry := queue.take(0.0)) is not None:
+        taken += entry.id
+        queue.release(entry.id)
+    return taken
+
+
+def test_there_is_a_place_between_any_two() -> None:
+    low, high = "06h148f9kkaj4pxe", "06h148f9kkaj4pxf"
+    for turn in range(100):
+        middle = between(low, high)
+        assert low < middle < high
+        low, high = (low, middle) if turn % 3 else (middle, high)
+    assert between("", "1") < "1"
+    assert between("z", None) > "z"
+    for wrong in (("b", "a"), ("a", "a"), ("a", "a00")):
+        with pytest.raises(Conflict):
+            between(*wrong)
+
+
+def test_an_order_between_others_holds() -> None:
+    queue = Queue(QueuePolicy(1))
+    for name in "abcd":
+        queue.put(Entry(name, "u", 0, name))
+    queue.put(Entry("d", "u", 0, between(queue.before(0, "b", besides="d"), "b")))
+    queue.put(Entry("a", "u", 0, between(queue.before(0, None, besides="a"), None)))
+    assert _order(queue) == "dbca"
+    with pytest.raises(Conflict):
+        queue.entry("a")

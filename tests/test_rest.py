@@ -97,7 +97,9 @@ async def web(
             profiler=it.profiler,
         )
         listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(served(app), log_config=None, lifespan="off", ws="none")
+        config = uvicorn.Config(
+            served(app), log_config=None, lifespan="off", ws="none", proxy_headers=False
+        )
         running = uvicorn.Server(config)
         running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.ensure_future(running._serve([listener]))

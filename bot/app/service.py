@@ -9,6 +9,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from bot.app.access import gate_rules
 from bot.app.engines import build_engines
 from bot.app.graphql import Graphql, opened_graphql
 from bot.app.logs import kept_log
@@ -29,6 +30,7 @@ from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
 from bot.web.attached import ATTACHED, Served
+from bot.web.gate import Gate
 from bot.web.live.hub import Hub, Options
 from bot.web.switch import Switch, Telling
 
@@ -63,9 +65,10 @@ class App:
             ready=lambda: None if scheduler.open else "starting or stopping",
             profiler=self.profiler,
         )
-        if self.graphql is None:
-            return rest
-        return Switch({"/graphql": self.graphql}, Telling(rest, self.graphql.changed))
+        whole: ASGIApp = rest
+        if self.graphql is not None:
+            whole = Switch({"/graphql": self.graphql}, Telling(rest, self.graphql.changed))
+        return Gate(whole, gate_rules(self.settings, SystemClock()))
 
 
 #: The services of this process, the newest last.

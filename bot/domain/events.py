@@ -103,6 +103,10 @@ class TaskDone(TaskEvent, frozen=True, tag="task.done", omit_defaults=True):
     sha256: str | None
 
 
+class TaskChanged(TaskEvent, frozen=True, tag="task.changed"):
+    """The priority of a task, or its place in the queue, is another."""
+
+
 class TaskRemoved(TaskEvent, frozen=True, tag="task.removed"):
     """A finished task was forgotten."""
 

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import count
 
+from bot.errors import Conflict
+
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
@@ -91,6 +93,23 @@ class Queue:
             del self._ripe[entry.id]
         if entry.id not in self._active:
             heapq.heappush(self._later, (entry.not_before, stamp, entry.id))
+
+    def entry(self, task_id: str) -> Entry:
+        """What is known of a waiting task. Conflict where it does not wait."""
+        known = self._entries.get(task_id)
+        if known is None:
+            raise Conflict(f"task {task_id} does not wait", hint="only waiting tasks have an order")
+        return known[1]
+
+    def before(self, priority: int, order: str | None, *, besides: str) -> str:
+        """The highest order of that priority below ``order``, or (None) of all, ``besides`` that
+        of a task; "" where there is none."""
+        orders = (
+            each.order
+            for _, each in self._entries.values()
+            if each.priority == priority and each.id != besides
+        )
+        return max((each for each in orders if order is None or each < order), default="")
 
     def discard(self, task_id: str) -> bool:
         """Take a waiting task out; whether it was there."""

@@ -235,6 +235,8 @@ class Task(msgspec.Struct, omit_defaults=True):
     ``destination`` is an absolute directory or ``remote:path``. ``workspace`` is where its bytes
     lie meanwhile. ``waiting_since`` is when it began to wait for room on the disk; ``probes``
     counts the tries to plan it that failed. ``version`` grows by one with each stored change.
+    ``order`` is its place among the waiting tasks of its priority, where it was moved; else that is
+    its ``id``.
     """
 
     id: str
@@ -263,6 +265,7 @@ class Task(msgspec.Struct, omit_defaults=True):
     receipt: Receipt | None = None
     key: str | None = None
     version: int = 0
+    order: str | None = None
 
     def move(self, to: TaskState, *, at: float) -> None:
         """Go to the state ``to`` at time ``at``; IllegalMove where the table has no such move."""

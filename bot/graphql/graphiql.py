@@ -17,7 +17,6 @@ HEADERS = [
             b"form-action 'none'; frame-ancestors 'none'"
         ),
     ),
-    (b"referrer-policy", b"no-referrer"),
 ]
 
 

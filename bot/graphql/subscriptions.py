@@ -66,7 +66,7 @@ class Subscription:
             async for event in stream:
                 if not isinstance(event, events.TaskEvent):
                     continue
-                if caller.scope is not Scope.ADMIN and event.user != caller.user:
+                if not caller.sees_all and event.user != caller.user:
                     continue
                 found = (await context.services.tasks.many(caller, [event.task])).get(event.task)
                 yield TaskChange(

@@ -18,12 +18,19 @@ class Scope(IntEnum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks. ``via`` is how they said so: ``token``, ``session`` or ``nobody``."""
+    """Who asks. ``via`` is how they said so: ``token``, ``session`` or ``nobody``; ``looks`` says
+    that they may look at what is everybody's, although they are no admin."""
 
     user: str
     scope: Scope
     token_id: str | None = None
     via: str = "token"
+    looks: bool = False
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether they see what belongs to others."""
+        return self.looks or self.scope is Scope.ADMIN
 
     def require(self, scope: Scope) -> None:
         """Forbidden where the token does not reach that far."""

@@ -161,20 +161,20 @@ class Recovery:
     async def checks(self, caller: Caller, *, limit: int, before: str | None) -> list[Check]:
         """The newest checks; ``before`` is the last id of the page before."""
         caller.require(Scope.VIEW)
-        user = None if caller.scope is Scope.ADMIN else caller.user
+        user = None if caller.sees_all else caller.user
         found = await self._store.checks(limit=limit, user=user, before=before)
         running = self._integrity.running
         return [running if running and each.id == running.id else each for each in found]
 
     async def _seen(self, caller: Caller, check_id: str) -> Check:
         check = await self._integrity.show(check_id)
-        if caller.scope is not Scope.ADMIN and check.user != caller.user:
+        if not caller.sees_all and check.user != caller.user:
             raise NotFound(f"there is no check {check_id!r}", hint="recovery/history has them")
         return check
 
     async def _own_receipt(self, caller: Caller, task_id: str) -> tuple[Receipt, str]:
         found = await self._store.receipt(task_id)
-        if found is None or (caller.scope is not Scope.ADMIN and found[1] != caller.user):
+        if found is None or (not caller.sees_all and found[1] != caller.user):
             raise NotFound(
                 f"there is no receipt of a task {task_id!r}", hint="tasks that are done have one"
             )
@@ -228,7 +228,7 @@ class Recovery:
     async def status(self, caller: Caller) -> Status:
         """How the service started, and how tasks and checks fare."""
         caller.require(Scope.VIEW)
-        user = None if caller.scope is Scope.ADMIN else caller.user
+        user = None if caller.sees_all else caller.user
         now = self._clock.now()
         counts = await self._task_store.count(user)
         rates = {"all": _rate(counts)}
@@ -248,7 +248,7 @@ class Recovery:
     async def starts(self, caller: Caller, *, limit: int, before: str | None) -> list[Start]:
         """The newest starts; without the scope ``admin`` with own tasks only."""
         caller.require(Scope.VIEW)
-        user = None if caller.scope is Scope.ADMIN else caller.user
+        user = None if caller.sees_all else caller.user
         return [_own(start, user) for start in await self._store.starts(limit=limit, before=before)]
 
 

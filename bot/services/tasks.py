@@ -14,14 +14,9 @@ from bot.domain import events
 from bot.domain.advice import NO_ADVICE, Advisors
 from bot.domain.ids import IdSource
 from bot.domain.links import LinkSources
+from bot.domain.places import between
 from bot.domain.ports import Clock, TaskPage, TaskQuery, TaskStore
-from bot.domain.task import (
-    FINAL,
-    Progress,
-    Receipt,
-    Task,
-    TaskState,
-)
+from bot.domain.task import FINAL, Progress, Receipt, Task, TaskState
 from bot.errors import (
     Conflict,
     Duplicate,
@@ -315,7 +310,7 @@ class Tasks:
 
     async def count(self, caller: Caller) -> dict[TaskState, int]:
         """How many tasks are in each state."""
-        return await self._store.count(None if caller.scope is Scope.ADMIN else caller.user)
+        return await self._store.count(None if caller.sees_all else caller.user)
 
     async def cancel(self, caller: Caller, task_id: str) -> Task:
         """End a task; nothing of it is left."""
@@ -351,7 +346,24 @@ class Tasks:
         await self._mine(caller, task_id)
         if force:
             caller.require(Scope.ADMIN)
-        return await self._scheduler.prioritise(task_id, priority=priority, force=force)
+        task = await self._scheduler.prioritise(task_id, priority=priority, force=force)
+        self._hub.publish(events.TaskChanged(self._clock.now(), task.id, task.user))
+        return task
+
+    async def move(self, caller: Caller, task_id: str, before: str | None) -> Task:
+        """Put a waiting task before another, with its priority; None: last of its own."""
+        await self._mine(caller, task_id)
+        queue = self._scheduler.queue
+        entry = queue.entry(task_id)
+        priority, high = entry.priority, None
+        if before is not None:
+            await self._mine(caller, before)
+            other = queue.entry(before)
+            priority, high = other.priority, other.order
+        order = between(queue.before(priority, high, besides=task_id), high)
+        task = await self._scheduler.prioritise(task_id, priority=priority, order=order)
+        self._hub.publish(events.TaskChanged(self._clock.now(), task.id, task.user))
+        return task
 
     async def delete(self, caller: Caller, task_id: str) -> None:
         """Forget a finished task; its receipt stays, and so does what it delivered."""
@@ -374,10 +386,10 @@ class Tasks:
 
     @staticmethod
     def _may_see(caller: Caller, task: Task) -> bool:
-        return caller.scope is Scope.ADMIN or task.user == caller.user
+        return caller.sees_all or task.user == caller.user
 
     @staticmethod
     def _own(caller: Caller, query: TaskQuery) -> TaskQuery:
-        if caller.scope is Scope.ADMIN:
+        if caller.sees_all:
             return query
         return msgspec.structs.replace(query, user=caller.user)

@@ -175,21 +175,15 @@ class Scheduler:
         """Queue a paused task again."""
         task = await self._idle(task_id)
         if task.state is not TaskState.PAUSED:
-            raise IllegalMove(
-                f"task {task.id} is {task.state}",
-                hint="only a paused task can be resumed",
-            )
+            hint = "only a paused task can be resumed"
+            raise IllegalMove(f"task {task.id} is {task.state}", hint=hint)
         await self._queue_again(task)
         return task
 
     async def retry(self, task_id: str) -> Task:
         """Queue a failed or cancelled task again: the failed stage only, with new tries."""
         task = await self._idle(task_id)
-        if task.state not in {
-            TaskState.FAILED,
-            TaskState.CANCELLED,
-            TaskState.RETRYING,
-        }:
+        if task.state not in {TaskState.FAILED, TaskState.CANCELLED, TaskState.RETRYING}:
             raise IllegalMove(
                 f"task {task.id} is {task.state}",
                 hint="only a failed or cancelled task can be tried again",
@@ -213,18 +207,24 @@ class Scheduler:
         return task
 
     async def prioritise(
-        self, task_id: str, *, priority: int | None = None, force: bool | None = None
+        self,
+        task_id: str,
+        *,
+        priority: int | None = None,
+        force: bool | None = None,
+        order: str | None = None,
     ) -> Task:
-        """Change the priority of an unfinished task, or force its start."""
+        """Change the priority or the order of an unfinished task, or force its start."""
         task = self.live(task_id) or await self._stored(task_id)
         if task.state in FINAL:
             raise Conflict(f"task {task.id} is {task.state}; its priority has no effect any more")
         task.priority = task.priority if priority is None else priority
         task.force = task.force if force is None else force
+        task.order = order or task.order
         await self._store.save(task)
         if task.state in WAITING and task_id not in self._turns:
-            entry = self._entry(task, 0.0 if force else task.start_at or 0.0)
-            self.queue.put(entry)
+            due = self.queue.entry(task_id).not_before if order else task.start_at or 0.0
+            self.queue.put(self._entry(task, 0.0 if force else due))
             self._fill()
         return task
 
@@ -267,7 +267,9 @@ class Scheduler:
         self.queue.put(self._entry(task, not_before))
 
     def _entry(self, task: Task, not_before: float) -> Entry:
-        return Entry(task.id, task.user, task.priority, task.id, not_before, task.force)
+        return Entry(
+            task.id, task.user, task.priority, task.order or task.id, not_before, task.force
+        )
 
     def _fill(self) -> None:
         """Start everything that may start now, and set the timer for what may start later."""

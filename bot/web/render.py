@@ -52,6 +52,7 @@ def task(view: TaskView) -> dict[str, Any]:
         "size": of.size,
         "engine": of.engine,
         "priority": of.priority,
+        "order": of.order or of.id,
         "force": of.force,
         "steps": [msgspec.to_builtins(step) | {"params": params(step.params)} for step in of.steps],
         "stages": [_stage(stage) for stage in of.stages],

@@ -10,6 +10,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.domain.context import within_request
+from bot.web.gate import HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,9 @@ _QUIET = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Requests:
-    """The outermost layer of the application: the id of the client where it is short and plain,
-    else a new one; and a line for each request that changes something or is refused (for the
-    others where the level is debug)."""
+    """The outermost layer of the application: the headers of a careful answer; the id of the
+    client where it is short and plain, else a new one; and a line for each request that changes
+    something or is refused (for the others where the level is debug)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -39,7 +40,10 @@ class Requests:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (_HEADER, request_id)]}
+                said = {name.lower() for name, _ in message["headers"]}
+                safe = [each for each in HEADERS if each[0] not in said]
+                headers = [*message["headers"], *safe, (_HEADER, request_id)]
+                message = {**message, "headers": headers}
             await send(message)
 
         with within_request(request_id.decode()):

@@ -198,6 +198,7 @@ class TaskOut(BaseModel):
     size: int | None
     engine: str | None
     priority: int
+    order: str = Field(description="Waiting tasks of one priority start in this order.")
     force: bool
     steps: list[StepIn]
     stages: list[StageOut]

@@ -16,6 +16,7 @@ from bot.web import (
     rest_plugin_keys,
     rest_plugins,
     rest_profiler,
+    rest_queue,
     rest_recovery,
     rest_session,
     rest_users,
@@ -27,6 +28,7 @@ def _whole() -> APIRouter:
     for part in (
         rest_session,
         rest,
+        rest_queue,
         rest_users,
         rest_metrics,
         rest_history,

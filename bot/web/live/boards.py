@@ -32,7 +32,7 @@ _ALERTING = (
 
 def key_of(caller: Caller) -> str | None:
     """The class of a caller: their tasks, or (None) those of all."""
-    return None if caller.scope is Scope.ADMIN else caller.user
+    return None if caller.sees_all else caller.user
 
 
 class Board:

@@ -181,8 +181,12 @@ class Hub:
     async def _run(self) -> None:
         due = self._clock.monotonic()
         while True:
-            due = max(due + _TICK, self._clock.monotonic())
-            await self._clock.sleep(due - self._clock.monotonic())
+            now = self._clock.monotonic()
+            due = max(due + _TICK, now)
+            if due > now:
+                await self._clock.sleep(due - now)
+            else:
+                await asyncio.sleep(0)  # it is late; others may want their turn all the same
             self._seq += 1
             try:
                 await self._tick(self._seq)

@@ -31,6 +31,7 @@ def task(view: TaskView) -> Row:
         "size": of.size,
         "engine": of.engine,
         "priority": of.priority,
+        "order": of.order or of.id,
         "stage": _stage(of),
         "progress": None if view.progress is None else render.progress(view.progress),
         "error": None if of.failure is None else render.failure(of.failure),
