@@ -36,7 +36,7 @@ _MOST_ERRORS = 20
 _KEPT_SIZE = 24 * 1024 * 1024  # bytes of all documents that are kept, roughly
 _OF_TOKEN = 900  # bytes that a word or sign takes once it is read
 #: Fields that may have one name in the answer are compared in pairs: so many steps of that at most.
-_COMPARISONS = 20_000
+_COMPARISONS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from bot.graphql.problems import Problem, Refusal, problem
 from bot.graphql.types.tasks import Task
 from bot.services import Submitted, TaskView
 
+_MOST = 1000  # links at once: reading them holds up everybody else
+
 
 @described
 class SubmittedTask:
@@ -62,7 +64,7 @@ class TaskMutations:
     async def submit_tasks(
         self,
         info: Asked,
-        input: Annotated[list[SubmissionInput], argument("The links.")],  # noqa: A002
+        input: Annotated[list[SubmissionInput], argument("The links, up to 1000.")],  # noqa: A002
         key: Annotated[
             str | None, argument("A repetition with the same key gives the same tasks.")
         ] = None,
@@ -71,8 +73,8 @@ class TaskMutations:
         caller, services = asked(info)
 
         async def work() -> SubmitTasksPayload:
-            if not input:
-                raise InvalidInput("no links", hint="give one at least")
+            if not 1 <= len(input) <= _MOST:
+                raise InvalidInput(f"{len(input)} links at once", hint=f"from 1 to {_MOST}")
             wanted = [each.submission() for each in input]
             found = await services.tasks.submit_many(caller, wanted, key=key)
             items = [SubmittedTask.of(each) for each in found]
