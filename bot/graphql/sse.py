@@ -16,6 +16,7 @@ from bot.graphql import shaping
 from bot.graphql.execution import Answer
 from bot.graphql.presence import Presence
 from bot.graphql.streams import Broken, Follower
+from bot.web.gate import HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,8 @@ class Events:
     ) -> None:
         headers = [
             (b"content-type", b"text/event-stream"),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
             (b"x-request-id", self._request_id),
+            *HEADERS,
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
