@@ -175,6 +175,21 @@ _REST: dict[str, str | None] = {
     "GET /api/v3/logger/stats": "loggerStats",
     "GET /api/v3/logger/recent-logs": "logs",
     "GET /api/v3/logger/follow": "logs",
+    "GET /api/v3/users": "users",
+    "POST /api/v3/users": "addUser",
+    "GET /api/v3/users/{name}": "users",
+    "PATCH /api/v3/users/{name}": "changeUser",
+    "DELETE /api/v3/users/{name}": "removeUser",
+    "GET /api/v3/audit": "audit",
+    "POST /api/v3/tasks/{task_id}/move": "moveTask",
+    "POST /api/v3/tasks/bulk": "actOnTasks",
+    # Sessions and pages are for browsers, and live metrics have a door of their own.
+    "GET /api/v3/session": None,
+    "POST /api/v3/session": None,
+    "DELETE /api/v3/session": None,
+    "POST /api/v3/session/password": None,
+    "GET /api/v3/dashboard": None,
+    "GET /api/v3/sse/live-metrics": None,
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /metrics": None,
@@ -434,3 +449,50 @@ def test_the_page_names_every_code_and_every_limit() -> None:
     assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == codes
     for name in GraphqlSecurity.model_fields:
         assert f"`{name.upper()}`" in page, name
+
+
+def test_users_come_change_and_go_and_the_record_has_no_password(graph: Graph) -> None:
+    made = graph.data(
+        'mutation { addUser(name: "eve", role: OPERATOR, password: "correct horse battery") '
+        "{ ... on User { name role } ... on Problem { message } } }"
+    )
+    assert made["addUser"] == {"name": "eve", "role": "operator"}
+    changed = graph.data(
+        'mutation { changeUser(name: "eve", role: VIEWER) { ... on User { role } } }'
+    )
+    assert changed["changeUser"] == {"role": "viewer"}
+    gone = graph.data('mutation { removeUser(name: "eve") { ... on RemovedUser { name } } }')
+    assert gone["removeUser"] == {"name": "eve"}
+    deeds = graph.data("{ audit(first: 10) { items { action user details } } }")["audit"]["items"]
+    assert {"graphql addUser", "graphql changeUser", "graphql removeUser"} <= {
+        each["action"] for each in deeds
+    }
+    assert "correct horse battery" not in json.dumps(deeds)
+
+
+def test_many_tasks_at_once(graph: Graph) -> None:
+    later = '{source: "http://127.0.0.1:9/%s", startAt: "2099-01-01T00:00:00Z"}'
+    made = graph.data(
+        f"mutation {{ submitTasks(input: [{later % 'one'}, {later % 'two'}]) "
+        "{ ... on SubmitTasksPayload { items { task { id } } } } }"
+    )
+    first, second = (each["task"]["id"] for each in made["submitTasks"]["items"])
+    moved = graph.data(
+        f'mutation {{ moveTask(id: "{second}", before: "{first}") '
+        "{ ... on Task { id } ... on Problem { message } } }"
+    )
+    assert moved["moveTask"] == {"id": second}
+    done = graph.data(
+        f'mutation {{ actOnTasks(ids: ["{first}", "{second}", "none"], action: CANCEL) '
+        "{ ... on ActOnTasksPayload { accepted refused "
+        "items { task { state } problem { code } } } } }"
+    )
+    assert done["actOnTasks"] == {
+        "accepted": 2,
+        "refused": 1,
+        "items": [
+            {"task": {"state": "CANCELLED"}, "problem": None},
+            {"task": {"state": "CANCELLED"}, "problem": None},
+            {"task": None, "problem": {"code": "not_found"}},
+        ],
+    }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import strawberry
 
 from bot.errors import InternalFailure, InvalidInput
-from bot.graphql.declaring import Asked, argument, described, resolver, said
+from bot.graphql.declaring import Asked, argument, choice, described, resolver, said
 from bot.graphql.doing import Id, TaskResult, asked, task_of, tried
-from bot.graphql.inputs import SubmissionInput
+from bot.graphql.inputs import SubmissionInput, checked
 from bot.graphql.problems import Problem, Refusal, problem
 from bot.graphql.types.tasks import Task
 from bot.services import Submitted, TaskView
+from bot.services.bulk import Acted, act_on_many
+from bot.web import schemas_queue
 
 _MOST = 1000  # links at once: reading them holds up everybody else
 
@@ -54,6 +57,49 @@ class DeletedTask:
 
 DeleteTaskResult = Annotated[DeletedTask | Refusal, strawberry.union("DeleteTaskResult")]
 SubmitTasksResult = Annotated[SubmitTasksPayload | Refusal, strawberry.union("SubmitTasksResult")]
+
+
+class TaskAction(Enum):
+    """What can be done with many tasks."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    PAUSE = "pause"
+    RESUME = "resume"
+    DELETE = "delete"
+
+
+choice(TaskAction)
+
+
+@described
+class ActedOnTask:
+    """What came of an action for one task."""
+
+    id: strawberry.ID = said("Which task.")
+    task: Task | None = said("How it is now; null where it was deleted, or where that failed.")
+    problem: Problem | None = said("Why it failed.")
+
+    @classmethod
+    def of(cls, found: Acted) -> ActedOnTask:
+        """As the schema has it."""
+        return cls(
+            id=strawberry.ID(found.id),
+            task=None if found.task is None else Task.of(TaskView(found.task)),
+            problem=None if found.error is None else problem(found.error),
+        )
+
+
+@described
+class ActOnTasksPayload:
+    """What came of an action on many tasks."""
+
+    items: list[ActedOnTask] = said("One answer each, in their order.")
+    accepted: int = said("How many it was done with.")
+    refused: int = said("How many it was not.")
+
+
+ActOnTasksResult = Annotated[ActOnTasksPayload | Refusal, strawberry.union("ActOnTasksResult")]
 
 
 @described
@@ -146,3 +192,37 @@ class TaskMutations:
         """Choose the files of a task that awaits it."""
         caller, services = asked(info)
         return await tried(info, task_of(services.tasks.select(caller, str(id), files)))
+
+    @resolver
+    async def move_task(
+        self,
+        info: Asked,
+        id: Id,  # noqa: A002
+        before: Annotated[
+            strawberry.ID | None, argument("The task that it goes before; null: to the end.")
+        ] = None,
+    ) -> TaskResult:
+        """Move a waiting task to another place in the queue."""
+        caller, services = asked(info)
+        place = None if before is None else str(before)
+        return await tried(info, task_of(services.tasks.move(caller, str(id), place)))
+
+    @resolver
+    async def act_on_tasks(
+        self,
+        info: Asked,
+        ids: Annotated[list[strawberry.ID], argument("Which, up to 1000.")],
+        action: Annotated[TaskAction, argument("What.")],
+    ) -> ActOnTasksResult:
+        """Do the same with many tasks; what fails for one does not stop the others."""
+        caller, services = asked(info)
+
+        async def work() -> ActOnTasksPayload:
+            wanted = {"ids": list(map(str, ids)), "action": action.value}
+            of = checked(schemas_queue.BulkIn, wanted)
+            found = await act_on_many(services.tasks, caller, of.ids, of.action)
+            items = [ActedOnTask.of(each) for each in found]
+            refused = sum(each.problem is not None for each in items)
+            return ActOnTasksPayload(items=items, accepted=len(items) - refused, refused=refused)
+
+        return await tried(info, work())

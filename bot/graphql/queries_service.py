@@ -9,7 +9,9 @@ import strawberry
 
 from bot.errors import InvalidInput, NotFound
 from bot.graphql.declaring import Asked, argument, described, resolver, seconds
+from bot.graphql.mutations_access import shown
 from bot.graphql.paging import First, page_size
+from bot.graphql.types.access import Deed, DeedPage
 from bot.graphql.types.observing import (
     LoggerStats,
     LogLevel,
@@ -27,7 +29,6 @@ from bot.graphql.types.service import (
     HotQuery,
     Setting,
     SystemStatus,
-    Token,
     User,
 )
 from bot.operations.log_lines import stamp
@@ -228,14 +229,31 @@ class ServiceQueries:
     async def users(self, info: Asked) -> list[User]:
         """Everybody with an account or tokens (for admins)."""
         found = await info.context.services.users.list(info.context.caller)
-        return [
-            User(
-                name=each.name,
-                role=each.account.role if each.account else None,
-                tokens=[Token.of(token) for token in each.tokens],
-            )
-            for each in found
-        ]
+        return [shown(each) for each in found]
+
+    @resolver
+    async def audit(
+        self,
+        info: Asked,
+        first: First = 50,
+        before: Annotated[strawberry.ID | None, argument("The cursor of the page before.")] = None,
+        user: Annotated[str | None, argument("By this user.")] = None,
+        action: Annotated[str | None, argument("Just this.")] = None,
+        since: Annotated[datetime | None, argument("Then or later.")] = None,
+    ) -> DeedPage:
+        """Every write, the newest first (for admins)."""
+        if before is not None and not (before.isdecimal() and len(before) <= 18):
+            raise InvalidInput(f"{before[:40]!r} is no cursor of this list")
+        found = await info.context.services.audit.find(
+            info.context.caller,
+            user=user,
+            action=action,
+            since=0.0 if since is None else since.timestamp(),
+            before=None if before is None else int(before),
+            limit=page_size(first),
+        )
+        following = str(found[-1].seq) if len(found) == first else None
+        return DeedPage(items=[Deed.of(each) for each in found], cursor=following)
 
     @resolver
     def cache_stats(self, info: Asked) -> CacheStats:
