@@ -101,6 +101,9 @@ async def served(
             app.web(),
             http=JoinedHttp,
             ws="websockets-sansio",
+            # Answers are short, and go to many: to compress each of them for each client takes
+            # longer than sending it, and a window of memory for each connection.
+            ws_per_message_deflate=False,
             ws_max_size=settings.graphql_security.max_body,
             lifespan="off",
             log_config=None,
