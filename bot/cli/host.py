@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
+from typing import cast
 
 import uvicorn
 
@@ -21,7 +22,7 @@ from bot.engines.children import allow_open_files
 from bot.errors import ConfigError, Unauthenticated, Unavailable
 from bot.lock import Address, Doorplate, held
 from bot.services import Scope
-from bot.web.wire import JoinedHttp
+from bot.web.wire import JoinedHttp, websocket
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ async def served(
         config = uvicorn.Config(
             app.web(),
             http=JoinedHttp,
-            ws="websockets-sansio",
+            ws=cast("type[asyncio.Protocol]", websocket),
             # Answers are short, and go to many: to compress each of them for each client takes
             # longer than sending it, and a window of memory for each connection.
             ws_per_message_deflate=False,
