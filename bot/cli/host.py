@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
+from typing import cast
 
 import uvicorn
 
@@ -21,8 +22,7 @@ from bot.engines.children import allow_open_files
 from bot.errors import ConfigError, Unauthenticated, Unavailable
 from bot.lock import Address, Doorplate, held
 from bot.services import Scope
-from bot.web.frames import FramesProtocol
-from bot.web.wire import JoinedHttp
+from bot.web.wire import JoinedHttp, websocket
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ async def served(
         config = uvicorn.Config(
             app.web(),
             http=JoinedHttp,
-            ws=FramesProtocol,
+            ws=cast("type[asyncio.Protocol]", websocket),
             ws_max_size=_WS_MESSAGE,
             lifespan="off",
             log_config=None,

@@ -120,9 +120,12 @@ class GraphqlHttp:
             if method == "POST":
                 first = await receive()
                 way = self._ways.find(headers, first)
-                receive = _after(first, receive)
+                if way is not None and self._authenticate.known(headers) != way.caller:
+                    way = None
+                if way is None:
+                    receive = _after(first, receive)
             found: Response | None
-            if way is not None and self._authenticate.known(headers) == way.caller:
+            if way is not None:
                 found = await self._respond_again(way)
             elif EVENTS in headers.get(b"accept", b""):
                 found = await self._follow(scope, headers, receive, send, request_id)

@@ -58,6 +58,9 @@ class FramesProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """A client asks for a connection."""
         framed = event.path.partition("?")[0] in self.framed
+        # Answers are short, and go to many: to compress each of them for each client would take
+        # longer than sending it, and a window of memory for each connection.
+        self.conn.available_extensions = []
         if framed and self.config.ws_per_message_deflate:
             self.conn.available_extensions = [
                 ServerPerMessageDeflateFactory(

@@ -77,3 +77,10 @@ class JoinedWrites(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the connection is."""
         return self.inner.get_extra_info(name, default)
+
+
+def websocket(**given: Any) -> asyncio.Protocol:
+    """The protocol of a WebSocket. Its library is loaded with the first one (1.5 MB)."""
+    from bot.web.frames import FramesProtocol
+
+    return FramesProtocol(**given)
