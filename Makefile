@@ -56,9 +56,11 @@ clean: ## Remove .venv and what the tools left
 
 # --- The lock files --------------------------------------------------------------------------
 
-# For every Python and platform at once; without the address of the index they were made from.
+# For every Python and platform at once; without the address of the index they were made from. With
+# the extras of each: older pips want to see those that another package asks for.
 LOCK = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
-	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-config
+	--python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
+	--no-emit-find-links --no-config
 
 lock: $(VENV)/.uv ## Write the lock files anew, keeping the versions that still fit
 	@$(LOCK) $(UPGRADE) pyproject.toml --group build --output-file requirements.lock

@@ -7,7 +7,7 @@ Cheap servers are started for each test. A test that wants one to misbehave star
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,33 @@ from tests.servers.routes import Generated
 from tests.servers.sftp import SftpServer
 from tests.servers.tls import Authority
 from tests.servers.torrent import Swarm
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--benchmark`` runs the comparisons too, and prints their ratios."""
+    parser.addoption(
+        "--benchmark", action="store_true", help="run the tests that are marked benchmark, too"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the comparisons out where nobody asked for them."""
+    if config.getoption("--benchmark"):
+        return
+    left = [item for item in items if item.get_closest_marker("benchmark")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+@pytest.fixture
+def compared(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
+    """Tells the summary of a ratio. Times alone say nothing of another machine."""
+
+    def tell(what: str, ratio: float) -> None:
+        request.node.user_properties.append(("compared", f"{what}: {ratio:.1f} times"))
+
+    return tell
 
 
 @pytest.fixture
@@ -156,8 +183,19 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name each component that tests were skipped for, and how to get it."""
+    """Show what was compared; name each component that tests were skipped for, and how to get
+    it."""
     # Under xdist too: the controller has the workers' reports.
+    ratios = [
+        str(text)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, text in report.user_properties
+        if name == "compared"
+    ]
+    if ratios:
+        terminalreporter.section("comparisons")
+    for line in ratios:
+        terminalreporter.line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = (str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple))
     lacking = missing(reasons)

@@ -12,106 +12,13 @@ from bot.config import Settings, load
 from bot.core.plugin_manager import plugin_manager
 from bot.domain.plugins import PluginState
 from bot.errors import NotFound, Unavailable
-
-_TEMPLATE = '''
-# plugins/my_custom_plugin.py
-
-from bot.core.plugin_manager import BasePlugin, PluginMetadata
-
-class MyCustomPlugin(BasePlugin):
-    """My custom plugin description"""
-    
-    async def initialize(self):
-        """Initialize plugin
-        
-        Called when plugin is loaded
-        """
-        print(f"Initializing {self.metadata.name}")
-        # Setup resources
-        return True
-    
-    async def shutdown(self):
-        """Cleanup resources
-        
-        Called when plugin is unloaded
-        """
-        print(f"Shutting down {self.metadata.name}")
-    
-    async def execute(self, *args, **kwargs):
-        """Execute plugin functionality
-        
-        Args:
-            *args: Positional arguments
-            **kwargs: Keyword arguments
-            
-        Returns:
-            Plugin result
-        """
-        # Perform plugin work
-        return {"status": "success"}
-'''  # noqa: W293 - the guide's own text
-
-_BACKUP = """
-# Backup Plugin
-from bot.core.plugin_manager import BackupPlugin
-
-class CustomBackupPlugin(BackupPlugin):
-    async def execute(self, source_path: str, backup_name: str):
-        # Custom backup logic
-        return True
-"""
-
-_ALERT = """
-# Alert Plugin
-from bot.core.plugin_manager import AlertPlugin
-
-class CustomAlertPlugin(AlertPlugin):
-    async def execute(self, alert_data: Dict):
-        # Custom alert logic
-        return True
-"""
-
-_MONITOR = """
-# Monitor Plugin
-from bot.core.plugin_manager import MonitorPlugin
-
-class CustomMonitorPlugin(MonitorPlugin):
-    async def execute(self, metrics: Dict):
-        # Custom monitoring logic
-        return metrics
-"""
-
-_CONFIGURED = """
-from bot.core.plugin_manager import BasePlugin
-
-class Configured(BasePlugin):
-    async def initialize(self):
-        # In your plugin's initialize()
-        config = {
-            "api_key": "your_api_key",
-            "endpoint": "https://api.example.com",
-            "batch_size": 100,
-        }
-
-        self.set_config(config)
-
-    async def execute(self):
-        return self.get_config()
-"""
-
-_FILES = {
-    "my_custom_plugin": _TEMPLATE,
-    "custom_backup_plugin": _BACKUP,
-    "custom_alert_plugin": _ALERT,
-    "custom_monitor_plugin": _MONITOR,
-    "configured": _CONFIGURED,
-}
+from tests.guide import PLUGINS
 
 
 def _settings(directory: Path) -> Settings:
     plugins = directory / "plugins"
     plugins.mkdir()
-    for name, text in _FILES.items():
+    for name, text in PLUGINS.items():
         (plugins / f"{name}.py").write_text(text)
     environ = {
         "DATA_DIR": str(directory / "data"),

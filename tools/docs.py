@@ -1,4 +1,4 @@
-"""Writes the pages of ``docs/`` that come from the code: settings, commands, errors, OpenAPI.
+"""Writes the pages that come from the code: settings, commands, errors, OpenAPI.
 
 ``python -m tools.docs`` writes them, ``pages()`` gives them to the test that compares.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
@@ -34,6 +35,7 @@ def pages() -> Mapping[str, str]:
     """Every generated page, by its file name."""
     return {
         "settings.md": _settings(),
+        "../config_enhancements_phase3.py": _config_py(),
         "commands.md": _commands(),
         "errors.md": _errors(),
         "rest.md": _rest(),
@@ -62,6 +64,38 @@ def _settings() -> str:
         cells = (f"`{name.upper()}`", _kind(field), f"`{default}`" if default else "")
         lines.append(f"| {' | '.join(cells)} | {_cell(field.description or '')} |\n")
     return "".join(lines)
+
+
+def _config_py() -> str:
+    """A ``config.py`` with every setting at its default."""
+    lines = [
+        '"""Every setting with its default: a config.py to begin with (made by `make docs`)."""\n'
+    ]
+    declared = Declared(Settings)
+    for name, field in declared.fields.items():
+        lines += ["\n", *_remark(field)]
+        if name in declared.groups:
+            lines.append(f"{name.upper()} = {{\n")
+            for key, inner in declared.groups[name].model_fields.items():
+                lines += [f"    {line}" for line in _remark(inner)]
+                lines.append(f'    "{key}": {_literal(inner)},\n')
+            lines.append("}\n")
+        else:
+            lines.append(f"{name.upper()} = {_literal(field)}\n")
+    return "".join(lines)
+
+
+def _remark(field: FieldInfo) -> list[str]:
+    lines = textwrap.wrap(" ".join((field.description or "").split()), 90)
+    return [f"# {line}\n" for line in lines]
+
+
+def _literal(field: FieldInfo) -> str:
+    """The default of a setting, in Python."""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, (ByteSize, Path, str)):
+        return json.dumps(_default(field))
+    return repr(value)
 
 
 def _cell(text: str) -> str:
