@@ -107,3 +107,5 @@ wanted.addEventListener("input", () => {
   for (const each of main.querySelectorAll("details")) each.hidden = !each.dataset.text?.includes(text);
   for (const each of main.querySelectorAll("section")) each.hidden = !each.querySelector("details:not([hidden])");
 });
+
+export {};
