@@ -22,9 +22,10 @@ from bot.app.plugins import build_plugins, opened_plugins
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
 from bot.services import OWNER, Scope
-from bot.web import schemas, server
+from bot.web import schemas, schemas_system, server
 from bot.web.attached import Served
 from tests.rig import Rig, Script, rig
+from tools.docs import DOCS
 
 
 @dataclass(slots=True)
@@ -333,3 +334,187 @@ async def test_what_is_unchanged_is_not_sent_again(tmp_path: Path) -> None:
         await it.call("DELETE", f"/api/v3/tasks/{task['id']}")
         _, _, headers = await it.call("GET", "/api/v3/tasks")
         assert (await it.call("GET", "/api/v3/tasks", headers=same))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "listed"),
+    [
+        ("/api/v3/tokens", {"name": "once"}, "/api/v3/tokens"),
+        ("/api/v3/users", {"name": "ann", "password": "correct horse"}, "/api/v3/users"),
+        ("/api/v3/alerts/trigger", {"title": "Once"}, "/api/v3/alerts/recent"),
+        (
+            "/api/v3/alerts/silences",
+            {"seconds": 60, "reason": "r", "rule": "x"},
+            "/api/v3/alerts/silences",
+        ),
+    ],
+)
+async def test_what_is_made_once_is_not_made_again(
+    tmp_path: Path, path: str, body: dict[str, Any], listed: str
+) -> None:
+    async with web(tmp_path) as it:
+        before = len((await it.call("GET", listed))[1]["items"])
+        key = {"Idempotency-Key": "once"}
+        calls = [it.call("POST", path, body, headers=key) for _ in range(3)]
+        first, *others = await asyncio.gather(*calls)
+        assert first[0] in {201, 202}, first
+        assert all(each[:2] == first[:2] for each in others)
+        items = (await it.call("GET", listed))[1]["items"]
+        assert len(items) == before + 1
+        assert items[0].get("count", 1) == 1
+        other = {**body, "name": "another"} if "name" in body else {**body, "severity": "low"}
+        assert (await it.call("POST", path, other, headers=key))[0] == 409
+        # The answer is for who got it first.
+        nobody = await it.call("POST", path, body, headers=key, scope=None)
+        assert nobody[0] == 401
+        assert (await it.call("POST", path, body, headers=key, scope="view"))[0] == 403
+
+
+async def test_a_refused_request_may_be_repeated_with_its_key(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        key = {"Idempotency-Key": "k"}
+        body = {"name": "ann", "password": "correct horse"}
+        await it.call("POST", "/api/v3/users", body)
+        assert (await it.call("POST", "/api/v3/users", body, headers=key))[0] == 409
+        await it.call("DELETE", "/api/v3/users/ann")
+        assert (await it.call("POST", "/api/v3/users", body, headers=key))[0] == 201
+        long = {"Idempotency-Key": "k" * 201}
+        assert (await it.call("POST", "/api/v3/users", body, headers=long))[0] == 422
+
+
+async def test_the_service_as_a_whole(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        _, status, _ = await it.call("GET", "/api/v3/system/status", scope="view")
+        schemas_system.StatusOut.model_validate(status)
+        assert status["open"] is True
+        _, settings, _ = await it.call("GET", "/api/v3/system/settings")
+        assert "WEB_PORT" in {each["name"] for each in settings["items"]}
+        assert (await it.call("GET", "/api/v3/system/settings", scope="operate"))[0] == 403
+        # This one has no GraphQL.
+        assert (await it.call("GET", "/api/v3/system/query-cache"))[0] == 404
+
+
+#: Where REST does what GraphQL does; what is left out has the same name in both.
+IN_REST = {
+    "viewer": "GET /api/v3/session",
+    "task": "GET /api/v3/tasks/{task_id}",
+    "tasks": "GET /api/v3/tasks",
+    "taskCounts": "GET /api/v3/tasks/counts",
+    "plan": "POST /api/v3/plan",
+    "queue": "GET /api/v3/system/status",
+    "receipts": "GET /api/v3/receipts",
+    "alerts": "GET /api/v3/alerts/recent",
+    "alertPage": "GET /api/v3/alerts/recent",
+    "alert": "GET /api/v3/alerts/{alert_id}",
+    "alertSummary": "GET /api/v3/alerts/summary",
+    "silences": "GET /api/v3/alerts/silences",
+    "alertRules": "GET /api/v3/alerts/rules",
+    "alertChannels": "GET /api/v3/alerts/channels",
+    "backups": "GET /api/v3/backups/list",
+    "backupStats": "GET /api/v3/backups/stats",
+    "lastRestore": "GET /api/v3/backups/restore",
+    "loggerStats": "GET /api/v3/logger/stats",
+    "logs": "GET /api/v3/logger/recent-logs",
+    "currentMetrics": "GET /api/v3/metrics/current",
+    "metrics": "GET /api/v3/metrics/history",
+    "operationStats": "GET /api/v3/profiler/stats",
+    "slowOperations": "GET /api/v3/profiler/slow-operations",
+    "recoveryStatus": "GET /api/v3/recovery/status",
+    "starts": "GET /api/v3/recovery/history",
+    "check": "GET /api/v3/recovery/checks/{check_id}",
+    "checks": "GET /api/v3/recovery/history",
+    "systemStatus": "GET /api/v3/system/status",
+    "plugins": "GET /api/v3/plugins/list",
+    "settings": "GET /api/v3/system/settings",
+    "users": "GET /api/v3/users",
+    "cacheStats": "GET /api/v3/system/query-cache",
+    "hotQueries": "GET /api/v3/system/hot-queries",
+    "submitTask": "POST /api/v3/tasks",
+    "submitTasks": "POST /api/v3/tasks/batch",
+    "cancelTask": "POST /api/v3/tasks/{task_id}/cancel",
+    "retryTask": "POST /api/v3/tasks/{task_id}/retry",
+    "pauseTask": "POST /api/v3/tasks/{task_id}/pause",
+    "resumeTask": "POST /api/v3/tasks/{task_id}/resume",
+    "setPriority": "PATCH /api/v3/tasks/{task_id}",
+    "selectFiles": "POST /api/v3/tasks/{task_id}/select",
+    "triggerAlert": "POST /api/v3/alerts/trigger",
+    "acknowledgeAlert": "POST /api/v3/alerts/{alert_id}/acknowledge",
+    "resolveAlert": "POST /api/v3/alerts/{alert_id}/resolve",
+    "silenceAlert": "POST /api/v3/alerts/silences",
+    "createBackup": "POST /api/v3/backups/create",
+    "verifyBackup": "POST /api/v3/backups/{name}/verify",
+    "restoreBackup": "POST /api/v3/backups/restore",
+    "verifyIntegrity": "POST /api/v3/recovery/verify-integrity",
+    "refetch": "POST /api/v3/recovery/refetch",
+    "enablePlugin": "POST /api/v3/plugins/enable",
+    "disablePlugin": "POST /api/v3/plugins/disable",
+    "reloadPlugin": "POST /api/v3/plugins/reload",
+    "configurePlugin": "POST /api/v3/plugins/config",
+    "executePlugin": "POST /api/v3/plugins/execute",
+    "backup": "GET /api/v3/backups/{name}",
+    "notifications": "GET /api/v3/alerts/notifications",
+    "testAlertChannel": "POST /api/v3/alerts/channels/{name}/test",
+    "pluginLines": "GET /api/v3/plugins/{name}/logs",
+    "resetProfiler": "DELETE /api/v3/profiler/stats",
+    "plugin": "GET /api/v3/plugins/{name}",
+    "pluginConfig": "GET /api/v3/plugins/{name}/config",
+    "endSilence": "DELETE /api/v3/alerts/silences/{silence_id}",
+    "takeProfile": "POST /api/v3/profiler/profile",
+    "createToken": "POST /api/v3/tokens",
+    "revokeToken": "DELETE /api/v3/tokens/{token_id}",
+    "deleteTask": "DELETE /api/v3/tasks/{task_id}",
+    "deleteBackup": "DELETE /api/v3/backups/{name}",
+    "cancelCheck": "POST /api/v3/recovery/checks/{check_id}/cancel",
+    "pluginKeys": "GET /api/v3/plugins/keys",
+    "trustPluginKey": "POST /api/v3/plugins/keys/trust",
+    "revokePluginKey": "POST /api/v3/plugins/keys/revoke",
+    "invalidateCache": "POST /api/v3/system/query-cache/invalidate",
+}
+
+
+def test_rest_can_all_that_graphql_can() -> None:
+    text = (DOCS / "schema.graphql").read_text()
+    wanted = set()
+    for kind in ("Query", "Mutation"):
+        body = re.search(rf"^type {kind} \{{\n(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
+        assert body is not None
+        wanted |= set(re.findall(r"^  ([a-z]\w+)[(:]", body[1], re.MULTILINE))
+    described = json.loads((DOCS / "openapi.json").read_text())["paths"]
+    calls = {
+        f"{method.upper()} {path}" for path, methods in described.items() for method in methods
+    }
+    assert wanted - set(IN_REST) == set(), "say where REST does it"
+    assert set(IN_REST.values()) <= calls
+
+
+def test_lists_and_errors_have_one_shape() -> None:
+    described = json.loads((DOCS / "openapi.json").read_text())
+    of = described["components"]["schemas"]
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            if not path.startswith("/api/v3"):
+                continue
+            assert operation["description"], path
+            assert set(operation["tags"]) <= {tag["name"] for tag in described["tags"]}, path
+            for status, answer in operation["responses"].items():
+                media = answer.get("content", {})
+                if int(status) >= 400:
+                    assert set(media) >= {"application/problem+json"}, (method, path, status)
+                shape = media.get("application/json", {}).get("schema", {})
+                assert shape.get("type") != "array", (method, path)
+                fields = of.get(shape.get("$ref", "").rpartition("/")[2], {}).get("properties", {})
+                if method == "get" and "items" in fields:
+                    assert {"status", "items", "cursor"} <= set(fields), path
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body is not None:
+                assert body.get("examples") or body.get("example"), f"{method} {path}: no example"
+
+
+async def test_the_description_is_there_for_people_without_another_host(tmp_path: Path) -> None:
+    async with web(tmp_path) as it:
+        status, page, headers = await it.call("GET", "/docs", scope=None)
+        assert status == 200
+        assert "unsafe" not in headers["content-security-policy"]
+        for name in re.findall(rb'(?:src|href)="([^"]+)"', page):
+            assert name.startswith(b"/api/v3/")
+            assert (await it.call("GET", name.decode(), scope=None))[0] == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from bot.web.switch import ByType
 if TYPE_CHECKING:
     from bot.graphql.desk import Desk, Options
     from bot.graphql.rates import SharedCount
+    from bot.graphql.types.service import CacheStats, HotQuery
 
 _MB = 1024 * 1024
 _ONCE = 8 * _MB  # of answers that are kept for who asks twice with one Idempotency-Key
@@ -85,6 +86,21 @@ class Graphql:
         """End what clients follow, and begin no more of it."""
         if self._built is not None:
             await self._built[1].let_go()
+
+    async def cache_stats(self, caller: Caller) -> CacheStats:
+        """What the cache of answers did since the start."""
+        _, desk = self._built or await self._loaded()
+        return desk.cache_stats(caller)
+
+    async def hot_queries(self, caller: Caller, limit: int) -> list[HotQuery]:
+        """The queries that are asked most often."""
+        _, desk = self._built or await self._loaded()
+        return desk.hot_queries(caller, limit)
+
+    async def invalidate(self, caller: Caller, tags: Sequence[str] | None) -> Sequence[str]:
+        """Forget the answers about those, or all; the tags."""
+        _, desk = self._built or await self._loaded()
+        return await desk.invalidate(caller, tags)
 
     async def _loaded(self) -> tuple[ASGIApp, Desk]:
         async with self._building:

@@ -199,7 +199,8 @@ async def _started(
     stack.push_async_callback(transfers.governor.stop)
     graphql = await stack.enter_async_context(opened_graphql(base, services))
     browsers = settings.enable_advanced_dashboard
-    served = Served(services, _live(base, services) if browsers else None, browsers)
+    live = _live(base, services) if browsers else None
+    served = Served(services, live, browsers, graphql)
     stack.enter_context(ATTACHED.attached(served))
     return App(settings, transfers, services, base.hub, base.profiler, graphql, served)
 

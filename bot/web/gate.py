@@ -37,6 +37,7 @@ HEADERS: tuple[Header, ...] = (
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _OPEN = frozenset({"/healthz", "/readyz"})  # a watchman asks these, from within
 _SECURE = frozenset({"https", "wss"})
+_OF_BROWSERS = frozenset({b"origin", b"cookie"})
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _SENT = b"Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-ID"
 _READ = b"ETag, Location, Retry-After, X-Request-ID"
@@ -83,6 +84,9 @@ class Gate:
             return
         more = [_HSTS] if scope["scheme"] in _SECURE else []
         if origin is not None:
+            # Nothing behind us has to know it; and it comes with a token, not with a cookie.
+            kept = [each for each in scope["headers"] if each[0] not in _OF_BROWSERS]
+            scope = {**scope, "headers": kept}
             more += [
                 (b"access-control-allow-origin", origin),
                 (b"access-control-expose-headers", _READ),

@@ -34,6 +34,10 @@ SAFE = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+_PLAIN_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 _YEAR = "public, max-age=31536000, immutable"
 _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 
@@ -121,6 +125,12 @@ async def dashboard(request: Request) -> Response:
     content, policy = _page()
     file = await asyncio.to_thread(_whole, content)
     return _answer(request, file, {**SAFE, "Content-Security-Policy": policy})
+
+
+async def docs(request: Request) -> Response:
+    """The description of the REST interface, for people; our application alone serves it."""
+    file = await asyncio.to_thread(_file, "docs.html")
+    return _answer(request, file, {**SAFE, "Content-Security-Policy": _PLAIN_POLICY})
 
 
 @router.api_route("/static/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)

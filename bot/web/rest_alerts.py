@@ -14,7 +14,7 @@ from bot.services.alerts import ChannelView
 from bot.store.alerts import AlertQuery, Delivery
 from bot.web import render
 from bot.web import schemas_alerts as schemas
-from bot.web.routes import Admin, All, Operator, Viewer, new_router, reply
+from bot.web.routes import ONCE, Admin, All, Operator, Viewer, new_router, reply
 
 router = new_router("/alerts")
 _TAGS: list[Any] = ["alerts"]
@@ -63,7 +63,9 @@ async def summary(caller: Viewer, services: All) -> Response:
     )
 
 
-@router.post("/trigger", status_code=201, response_model=schemas.OneAlertOut, tags=_TAGS)
+@router.post(
+    "/trigger", status_code=201, dependencies=ONCE, response_model=schemas.OneAlertOut, tags=_TAGS
+)
 async def trigger(body: schemas.TriggerIn, caller: Operator, services: All) -> Response:
     """Raise an alert by hand; the same title and labels count on the same alert."""
     found = await services.alerts.trigger(
@@ -78,7 +80,13 @@ async def silences(caller: Viewer, services: All) -> Response:
     return _list([_silence(each) for each in await services.alerts.silences(caller)])
 
 
-@router.post("/silences", status_code=201, response_model=schemas.OneSilenceOut, tags=_TAGS)
+@router.post(
+    "/silences",
+    status_code=201,
+    dependencies=ONCE,
+    response_model=schemas.OneSilenceOut,
+    tags=_TAGS,
+)
 async def silence(body: schemas.SilenceIn, caller: Operator, services: All) -> Response:
     """Keep alerts quiet until a time: they are recorded, and nobody is told."""
     found = await services.alerts.silence(

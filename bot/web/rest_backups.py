@@ -14,7 +14,7 @@ from bot.operations.backup_names import PATTERN
 from bot.operations.backup_seal import Keys
 from bot.web import render_backups as render
 from bot.web import schemas_backups as schemas
-from bot.web.routes import Admin, All, new_router, reply
+from bot.web.routes import ONCE, Admin, All, new_router, reply
 
 router = new_router("/backups")
 
@@ -45,6 +45,7 @@ async def list_backups(
 @router.post(
     "/create",
     status_code=201,
+    dependencies=ONCE,
     response_model=schemas.BackupOut,
     responses=_ACCEPTED,
     tags=["backups"],

@@ -12,7 +12,7 @@ from bot.services import TaskView
 from bot.services.recovery import Rate
 from bot.web import render
 from bot.web import schemas_recovery as schemas
-from bot.web.routes import All, Operator, Viewer, new_router, reply
+from bot.web.routes import ONCE, All, Operator, Viewer, new_router, reply
 
 router = new_router("/recovery")
 
@@ -27,6 +27,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 @router.post(
     "/verify-integrity",
     status_code=202,
+    dependencies=ONCE,
     response_model=schemas.CheckAnswer,
     responses={200: {"model": schemas.CheckAnswer, "description": "It is over already."}},
     tags=["recovery"],
@@ -88,7 +89,13 @@ async def cancel(check_id: CheckId, caller: Operator, services: All) -> Response
     return reply(_answer(ended, found))
 
 
-@router.post("/refetch", status_code=201, response_model=schemas.RefetchAnswer, tags=["recovery"])
+@router.post(
+    "/refetch",
+    status_code=201,
+    dependencies=ONCE,
+    response_model=schemas.RefetchAnswer,
+    tags=["recovery"],
+)
 async def refetch(body: schemas.RefetchIn, caller: Operator, services: All) -> Response:
     """Fetch again what a finding is about: what lies at its place is replaced once the new one is
     whole. Asked twice, the same task."""

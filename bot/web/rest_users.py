@@ -15,7 +15,7 @@ from bot.services.users import User
 from bot.web import render
 from bot.web import schemas as tokens
 from bot.web import schemas_access as access
-from bot.web.routes import Admin, All, TaskId, new_router, reply
+from bot.web.routes import ONCE, Admin, All, TaskId, new_router, reply
 
 router = new_router()
 _TAGS: list[Any] = ["access"]
@@ -30,7 +30,9 @@ async def list_tokens(caller: Admin, services: All) -> Response:
     return reply({"status": "ok", "items": items, "cursor": None})
 
 
-@router.post("/tokens", status_code=201, response_model=tokens.NewTokenOut, tags=_TAGS)
+@router.post(
+    "/tokens", status_code=201, dependencies=ONCE, response_model=tokens.NewTokenOut, tags=_TAGS
+)
 async def create_token(body: tokens.TokenIn, caller: Admin, services: All) -> Response:
     """Make a token; its secret is in this answer and nowhere else."""
     secret, token = await services.tokens.create(
@@ -53,7 +55,9 @@ async def list_users(caller: Admin, services: All) -> Response:
     return reply({"status": "ok", "items": items, "cursor": None})
 
 
-@router.post("/users", status_code=201, response_model=access.OneUserOut, tags=_TAGS)
+@router.post(
+    "/users", status_code=201, dependencies=ONCE, response_model=access.OneUserOut, tags=_TAGS
+)
 async def add_user(body: access.UserIn, caller: Admin, services: All) -> Response:
     """Let somebody log in with a password."""
     await services.users.add(caller, body.name, body.role, body.password)

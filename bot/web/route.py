@@ -16,12 +16,14 @@ from starlette.responses import StreamingResponse
 from bot.domain.context import REQUEST, within_request
 from bot.services import Caller
 from bot.web.auth import services_of
+from bot.web.once import ONCE, Once
 from bot.web.problems import answer_to
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _TAGGED = 1_000_000  # bytes of an answer that gets a tag
 _RECORDED = 64 * 1024  # bytes of a body that is looked at for the record
+_KEPT = Once()
 _READS = frozenset({"GET", "HEAD"})
 
 
@@ -31,10 +33,11 @@ class Route(APIRoute):
     def get_route_handler(self) -> Handler:
         """The handler, with all that around it."""
         handle = super().get_route_handler()
+        makes = any(each in self.dependencies for each in ONCE)
 
         async def answer(request: Request) -> Response:
             try:
-                response = await handle(request)
+                response = await (once(handle, request) if makes else handle(request))
             except Exception as error:  # noqa: BLE001 - the last that can turn it into an answer
                 response = answer_to(request, error)
             if request.method in _READS:
@@ -53,6 +56,14 @@ class Route(APIRoute):
             return response
 
         return identified
+
+
+async def once(handle: Handler, request: Request) -> Response:
+    """The answer of ``handle``, or that of the first request with the same key."""
+    key = request.headers.get("idempotency-key")
+    if not key:
+        return await handle(request)
+    return await _KEPT.answer(request, services_of(request), key, lambda: handle(request))
 
 
 def tagged(request: Request, response: Response) -> Response:

@@ -5,12 +5,26 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 
 from bot.services import Caller, Scope, Services
 from bot.web import schemas
 from bot.web.auth import needs, services_of
+from bot.web.once import ONCE, Key
 from bot.web.route import Route
+
+__all__ = [
+    "ERRORS",
+    "ONCE",
+    "Admin",
+    "All",
+    "Key",
+    "Operator",
+    "TaskId",
+    "Viewer",
+    "new_router",
+    "reply",
+]
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -44,14 +58,6 @@ Viewer = Annotated[Caller, Depends(needs(Scope.VIEW))]
 Operator = Annotated[Caller, Depends(needs(Scope.OPERATE))]
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
 TaskId = Annotated[str, Path(pattern="^[0-9a-z]{1,32}$", description="The id of a task.")]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=200,
-        description="A repetition with the same key gives the tasks of the first call.",
-    ),
-]
 
 
 def reply(content: object, status: int = 200) -> Response:

@@ -307,7 +307,9 @@ class TokenIn(_In):
     name: str = Field("token", min_length=1, max_length=100)
     scope: Scope = "operate"
     user: str = Field("admin", min_length=1, max_length=100)
-    lifetime: Annotated[float, Field(gt=0)] | None = Field(None, description="Seconds.")
+    lifetime: Annotated[float, Field(gt=0, le=3_200_000_000)] | None = Field(
+        None, description="Seconds, up to a century; left out, it does not end."
+    )
 
 
 class TokenOut(BaseModel):

@@ -20,7 +20,8 @@ from bot.web import schemas, whole
 from bot.web.attached import Served
 from bot.web.auth import needs, services_of
 from bot.web.counting import CountRequests
-from bot.web.pages import SAFE
+from bot.web.described import describe
+from bot.web.pages import SAFE, docs
 from bot.web.problems import add_errors, problem
 from bot.web.requests import Requests
 
@@ -53,8 +54,10 @@ def build(
     add_errors(app)
     _add_health(app)
     _add_metrics(app)
+    app.add_api_route("/docs", docs, include_in_schema=False)
     if served.dashboard:
         _add_door(app)
+    describe(app)
     return app
 
 

@@ -19,6 +19,7 @@ from bot.web import (
     rest_queue,
     rest_recovery,
     rest_session,
+    rest_system,
     rest_users,
 )
 
@@ -30,6 +31,7 @@ def _whole() -> APIRouter:
         rest,
         rest_queue,
         rest_users,
+        rest_system,
         rest_metrics,
         rest_history,
         rest_live,
