@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi import FastAPI
 
-from bot.core.advanced_dashboard import router
+from bot.core.advanced_dashboard import dashboard_app, router
 from bot.services import Caller, Scope
-from bot.web.attached import ATTACHED
 from bot.web.gate import Gate, Rules
 from tests.serving import Service
 from tests.test_rest import web
@@ -33,7 +32,7 @@ async def test_another_application_can_include_all_of_it(tmp_path: Path) -> None
     async with web(tmp_path, served=lambda _: host) as it:
         status, problem, _ = await it.call("GET", "/api/v3/tasks")
         assert (status, problem["code"]) == (503, "unavailable")
-        with ATTACHED.attached(it.app.state.served):
+        with dashboard_app.attached(lambda: it.app):
             status, task, _ = await it.call("POST", "/api/v3/tasks", {"source": "test:a"})
             assert status == 201
             path = f"/api/v3/tasks/{task['id']}?wait=5&version=0"

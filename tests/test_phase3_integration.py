@@ -496,6 +496,8 @@ class TestAdvancedDashboard:
         assert place.get("/api/v3/tasks")["items"] == []
         assert place.ask("GET", "/api/v3/tasks", authorization="")[0] == 401
         assert "/api/v3/tasks" in place.get("/openapi.json")["paths"]
+        # What stands before the service's own port stands here too.
+        assert place.ask("GET", "/api/v3/tasks")[2]["x-frame-options"] == "DENY"
         _expect_page(place)
         with place.live() as client:
             assert json.loads(client.recv(PATIENCE))["type"] == "snapshot"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -21,6 +22,7 @@ from bot.app.profiling import build_profiler
 from bot.app.transfers import build_transfers
 from bot.cache import open_cache
 from bot.config import Settings
+from bot.core.advanced_dashboard import dashboard_app
 from bot.domain.advice import NO_ADVICE
 from bot.domain.events import EventHub
 from bot.domain.ports import Profiler
@@ -29,7 +31,7 @@ from bot.lock import InstanceLock
 from bot.services import Services, Tasks, Tokens
 from bot.store.repository import Store, open_store
 from bot.web import server
-from bot.web.attached import ATTACHED, Served
+from bot.web.attached import Served
 from bot.web.gate import Gate
 from bot.web.live.hub import Hub, Options
 from bot.web.switch import Switch, Telling
@@ -58,7 +60,7 @@ class App:
             await self.graphql.let_go()
 
     def web(self) -> ASGIApp:
-        """The ASGI application of this service."""
+        """A new ASGI application of this service."""
         scheduler = self.transfers.scheduler
         rest = server.build(
             self.served,
@@ -85,9 +87,11 @@ def _known(app: App) -> Iterator[None]:
     """The code beside the service finds it, for as long as this is entered."""
     _HERE.append(app)
     try:
-        yield
+        # Built when another application asks for it, which few do.
+        with dashboard_app.attached(cache(app.web)):
+            yield
     finally:
-        _HERE.remove(app)
+        _HERE[:] = [each for each in _HERE if each is not app]
 
 
 @asynccontextmanager
@@ -201,7 +205,6 @@ async def _started(
     browsers = settings.enable_advanced_dashboard
     live = _live(base, services) if browsers else None
     served = Served(services, live, browsers, graphql)
-    stack.enter_context(ATTACHED.attached(served))
     return App(settings, transfers, services, base.hub, base.profiler, graphql, served)
 
 

@@ -1,16 +1,13 @@
-"""What the routes serve: that of their application, or in one that is not ours that of this
-process."""
+"""What the routes of our application serve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.applications import Starlette
 
-from bot.errors import Unavailable
 from bot.services import Caller, Services
 
 if TYPE_CHECKING:
@@ -43,38 +40,7 @@ class Served:
     queries: Queries | None = None
 
 
-class Attached:
-    """The services that run here; the newest one counts."""
-
-    def __init__(self) -> None:
-        self._running: list[Served] = []
-
-    @contextmanager
-    def attached(self, served: Served) -> Iterator[None]:
-        """Serve that for as long as this is entered."""
-        self._running.append(served)
-        try:
-            yield
-        finally:
-            # By identity: they have no order, and two may look the same.
-            self._running = [each for each in self._running if each is not served]
-
-    @property
-    def served(self) -> Served:
-        """Unavailable where none runs."""
-        if not self._running:
-            raise Unavailable(
-                "no service runs in this process",
-                hint="await initialize_phase3_services() starts one",
-            )
-        return self._running[-1]
-
-
-#: Those of this process.
-ATTACHED = Attached()
-
-
 def served_of(app: Starlette) -> Served:
-    """What the routes of that application serve."""
-    found: Served | None = getattr(app.state, "served", None)
-    return ATTACHED.served if found is None else found
+    """What the routes of an application serve."""
+    found: Served = app.state.served
+    return found

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from bot.errors import NotFound, TooMany, Unavailable
+from bot.errors import NotFound, TooMany
 from bot.web.attached import served_of
 from bot.web.live import socket
 from bot.web.live.hub import Client, Hub
@@ -29,12 +29,7 @@ class LiveSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        try:
-            served = served_of(scope["app"])
-        except Unavailable:
-            await receive()  # websocket.connect
-            await send({"type": "websocket.close", "code": 1013, "reason": "no service runs"})
-            return
+        served = served_of(scope["app"])
         await socket.serve(served.live, served.services, scope, receive, send)
 
 
