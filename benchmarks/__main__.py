@@ -37,6 +37,7 @@ NAMES = (
     "in_flight",
     "plugins",
     "graphql",
+    "rest",
 )
 _MET = {True: "met", False: "**missed**", None: "–"}
 

@@ -34,7 +34,7 @@ _Q100 = (
     "priority createdAt updatedAt } } }"
 )
 _STATUS = "query Status { systemStatus { version open } }"
-_CONNECTIONS = 32
+CONNECTIONS = 32
 _FOLLOWERS = 1000
 _EVENTS = 30
 _SETTINGS = {
@@ -85,11 +85,11 @@ def _compared(
 
 
 def _rates(place: Path, settings: Mapping[str, str]) -> dict[str, float]:
-    with _service(place, settings) as it:
-        _fill(it)
+    with service(place, settings) as it:
+        fill(it)
         pid = it.process_now.pid
         os.sched_setaffinity(pid, {0})
-        headers = {"Authorization": f"Bearer {_token(it)}"}
+        headers = {"Authorization": f"Bearer {token_of(it)}"}
         url = f"{it.url}/graphql"
         return {
             name: _rate(pid, url, query, headers)
@@ -97,13 +97,13 @@ def _rates(place: Path, settings: Mapping[str, str]) -> dict[str, float]:
         }
 
 
-def _service(place: Path, settings: Mapping[str, str]) -> Service:
+def service(place: Path, settings: Mapping[str, str]) -> Service:
     it = Service(place)
     it.env |= {**_SETTINGS, **settings}
     return it
 
 
-def _fill(it: Service) -> None:
+def fill(it: Service) -> None:
     later = "2099-01-01T00:00:00Z"
     wanted = [
         {"source": f"http://127.0.0.1:9/{number}/film.mkv", "start_at": later}
@@ -112,13 +112,13 @@ def _fill(it: Service) -> None:
     it.client.post("/tasks/batch", {"tasks": wanted})
 
 
-def _token(it: Service) -> str:
+def token_of(it: Service) -> str:
     return (it.data / "token").read_text().strip()
 
 
 def _plain_rates(place: Path) -> dict[str, float]:
-    with _service(place, {}) as it:
-        _fill(it)
+    with service(place, {}) as it:
+        fill(it)
         it.terminate()
         environ = it.env | {"PYTHONPATH": str(Path(__file__).parents[1])}
         with _plain_server(environ) as (pid, url):
@@ -147,15 +147,15 @@ def _rate(pid: int, url: str, query: str, headers: Mapping[str, str]) -> float:
     _ask(url, query, headers, 20)
     count = 50
     while True:
-        before = _seconds(pid)
+        before = seconds_of(pid)
         _ask(url, query, headers, count)
-        spent = _seconds(pid) - before
+        spent = seconds_of(pid) - before
         if spent >= 1.0:
             return count / spent
         count = min(200_000, max(count * 2, int(count * 1.5 / max(spent, 0.05))))
 
 
-def _seconds(pid: int) -> float:
+def seconds_of(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
@@ -178,12 +178,12 @@ def _ask(url: str, query: str, headers: Mapping[str, str], count: int) -> None:
     request = "\r\n".join([*head, "", ""]).encode() + body
     assert parts.hostname is not None
     assert parts.port is not None
-    uvloop.run(_talk_all(parts.hostname, parts.port, request, -(-count // _CONNECTIONS)))
+    uvloop.run(talk_all(parts.hostname, parts.port, request, -(-count // CONNECTIONS)))
 
 
-async def _talk_all(host: str, port: int, request: bytes, count: int) -> None:
+async def talk_all(host: str, port: int, request: bytes, count: int) -> None:
     loop = asyncio.get_running_loop()
-    over = [loop.create_future() for _ in range(_CONNECTIONS)]
+    over = [loop.create_future() for _ in range(CONNECTIONS)]
     for each in over:
         await loop.create_connection(partial(_Talk, request, count, each), host, port)
     async with asyncio.timeout(300):
@@ -228,7 +228,7 @@ class _Talk(asyncio.Protocol):
 
 def _followed(place: Path) -> Result:
     """What an event costs with one follower and with a thousand."""
-    with _service(place, {}) as it:
+    with service(place, {}) as it:
         one = asyncio.run(_follow(it, 1))
         many = asyncio.run(_follow(it, _FOLLOWERS))
     return Result(
@@ -242,7 +242,7 @@ def _followed(place: Path) -> Result:
 async def _follow(it: Service, count: int) -> float:
     """Seconds of processor time of the service for each alert that ``count`` clients follow."""
     url = f"{it.url.replace('http', 'ws', 1)}/graphql"
-    hello = {"type": "connection_init", "payload": {"Authorization": f"Bearer {_token(it)}"}}
+    hello = {"type": "connection_init", "payload": {"Authorization": f"Bearer {token_of(it)}"}}
     query = "subscription { alerts { id severity state title message count } }"
     ask = {"type": "subscribe", "id": "1", "payload": {"query": query}}
     clients = []
@@ -256,15 +256,15 @@ async def _follow(it: Service, count: int) -> float:
         clients.append(client)
     await asyncio.sleep(1.0)  # every subscription has begun; nothing is measured yet
     pid = it.process_now.pid
-    before, begun = _seconds(pid), time.monotonic()
+    before, begun = seconds_of(pid), time.monotonic()
     for number in range(_EVENTS):
         title = f"{count} followers, {number}"
         await asyncio.to_thread(it.client.post, "/alerts/trigger", {"title": title})
         await asyncio.gather(*(client.recv() for client in clients))
-    spent, wall = _seconds(pid) - before, time.monotonic() - begun
-    idle = _seconds(pid)
+    spent, wall = seconds_of(pid) - before, time.monotonic() - begun
+    idle = seconds_of(pid)
     await asyncio.sleep(wall)
-    idle = _seconds(pid) - idle
+    idle = seconds_of(pid) - idle
     await asyncio.gather(*(client.close() for client in clients))
     return max(1e-5, (spent - idle) / _EVENTS)
 
