@@ -51,8 +51,9 @@ def measure() -> Iterator[Result]:
 
 def _rate(pid: int, url: str, headers: dict[str, str]) -> float:
     parts = urlsplit(url)
-    assert parts.hostname is not None
-    assert parts.port is not None
+    host, port = parts.hostname, parts.port
+    assert host is not None
+    assert port is not None
     head = [
         f"GET {parts.path}?{parts.query} HTTP/1.1",
         f"Host: {parts.netloc}",
