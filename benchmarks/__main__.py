@@ -38,6 +38,7 @@ NAMES = (
     "plugins",
     "graphql",
     "rest",
+    "live",
 )
 _MET = {True: "met", False: "**missed**", None: "–"}
 

@@ -19,6 +19,8 @@ from websockets.http11 import Request
 
 EXTENSION = "mltb.frames"
 _LEAST_BITS = 9  # of a window that zlib can make without a header
+_PING = 60.0  # seconds between two pings, where messages come all the time
+_UNANSWERED = 30_000  # milliseconds for which a client's machine may not acknowledge what it got
 _KERNEL_BUFFER = 128 * 1024  # bytes that the kernel keeps for a client that does not read
 
 
@@ -29,14 +31,14 @@ class FrameChannel:
         self._protocol = protocol
         self._transport = protocol.transport
         self.bits = _negotiated_bits(protocol)
+        #: Tells the bytes that the client has not taken yet, beyond what the kernel keeps.
+        self.waiting = self._transport.get_write_buffer_size
         raw = self._transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that the client has not taken yet, beyond what the kernel keeps."""
-        return self._transport.get_write_buffer_size()
+            if raw.family != socket.AF_UNIX:
+                # Each message asks whether the client is there; a ping costs ten times as much.
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED)
 
     def write(self, frame: bytes) -> None:
         """Send a whole frame; nothing happens once the connection ends."""
@@ -68,6 +70,8 @@ class FramesProtocol(WebSocketsSansIOProtocol):
                     client_no_context_takeover=True,
                 )
             ]
+        if framed and self.ping_interval:
+            self.ping_interval = max(self.ping_interval, _PING)
         super().handle_connect(event)
         if framed and self.response.status_code == 101:
             # The application runs from the next turn of the loop on.

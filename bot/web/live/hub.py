@@ -116,7 +116,7 @@ class Hub:
         now = self._clock.monotonic()
         if client.group is None or client.behind is not None:
             return
-        if now - client.served < _TICK or client.pipe.waiting > _CAP:
+        if now - client.served < _TICK or client.pipe.waiting() > _CAP:
             client.behind = now  # then it gets one with the next tick
             return
         client.served = now
@@ -212,25 +212,29 @@ class Hub:
         self._messages = self._bytes = 0
 
     async def _send(self, group: Group, parcel: Parcel) -> None:
+        """What comes first here is done for each client, so it is short."""
         for number, client in enumerate(tuple(group.clients), 1):
-            if client.group is group:
-                self._offer(client, group, parcel)
+            if client.group is not group:
+                continue
+            if client.behind is None and client.pipe.waiting() <= _CAP:
+                self._bytes += client.pipe.push(parcel)
+                self._messages += len(parcel.messages)
+            else:
+                self._late(client, group)
             if number % _BATCH == 0:
                 await asyncio.sleep(0)
 
-    def _offer(self, client: Client, group: Group, parcel: Parcel) -> None:
-        """Send it, unless too much waits already: who does not read misses what comes, and gets a
-        snapshot later; who does not for long has to go."""
-        if client.pipe.waiting > _CAP:
+    def _late(self, client: Client, group: Group) -> None:
+        """Too much waits for a client: who does not read misses what comes, and gets a snapshot
+        later; who does not for long has to go."""
+        if client.pipe.waiting() > _CAP:
             now = self._clock.monotonic()
             client.behind = client.behind or now
             if now - client.behind > _PATIENCE:
                 self._drop(client, SLOW, "it does not read what it is sent")
-        elif client.behind is not None:
+        else:
             client.behind = None
             self._push(client, group.snapshot())
-        else:
-            self._push(client, parcel)
 
     def _push(self, client: Client, parcel: Parcel) -> None:
         self._bytes += client.pipe.push(parcel)

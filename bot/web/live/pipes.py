@@ -13,7 +13,6 @@ from bot.web.live.messages import Message, Parcel
 class Pipe(Protocol):
     """The way to one client."""
 
-    @property
     def waiting(self) -> int:
         """Bytes that it has not taken yet."""
 
@@ -30,11 +29,8 @@ class FramePipe:
     def __init__(self, channel: FrameChannel) -> None:
         self._channel = channel
         self._bits = channel.bits
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that the client has not taken yet."""
-        return self._channel.waiting
+        #: Tells the bytes that the client has not taken yet.
+        self.waiting = channel.waiting
 
     def push(self, parcel: Parcel) -> int:
         """Hand it on; the bytes that this came to."""
@@ -55,13 +51,17 @@ class QueuePipe:
         self._ready = asyncio.Event()
         self._over = False
         self._under_way = 0
-        self.waiting = 0
+        self._waiting = 0
+
+    def waiting(self) -> int:
+        """Bytes that were not taken yet."""
+        return self._waiting
 
     def push(self, parcel: Parcel) -> int:
         """Hand it on; the bytes that this came to."""
         self._queue.extend(parcel.messages)
         size = sum(len(each.body) for each in parcel.messages)
-        self.waiting += size
+        self._waiting += size
         self._ready.set()
         return size
 
@@ -80,7 +80,7 @@ class QueuePipe:
 
     async def __anext__(self) -> Message:
         # Whoever asks for the next has sent the one before.
-        self.waiting -= self._under_way
+        self._waiting -= self._under_way
         self._under_way = 0
         while not self._queue:
             if self._over:
