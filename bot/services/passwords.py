@@ -1,12 +1,12 @@
-"""Passwords, as Argon2id keeps them (RFC 9106; the parameters are those of OWASP)."""
+"""Passwords, as Argon2id keeps them (RFC 9106; the parameters are those of OWASP).
+
+The library takes 9 MB, so it is loaded with the first password.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-
-from cryptography.exceptions import InvalidKey
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from bot.errors import InvalidInput
 
@@ -42,6 +42,8 @@ class Passwords:
 
 
 def _hash(password: str) -> str:
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
     made = Argon2id(
         salt=secrets.token_bytes(16), length=32, iterations=_PASSES, lanes=1, memory_cost=_KIB
     )
@@ -49,6 +51,9 @@ def _hash(password: str) -> str:
 
 
 def _check(password: str, known: str) -> bool:
+    from cryptography.exceptions import InvalidKey
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
     try:
         Argon2id.verify_phc_encoded(_bytes(password), known)
     except (InvalidKey, ValueError):

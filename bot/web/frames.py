@@ -17,7 +17,8 @@ from websockets.extensions.permessage_deflate import (
 )
 from websockets.http11 import Request
 
-EXTENSION = "mltb.frames"
+from bot.web.wire import EXTENSION
+
 _LEAST_BITS = 9  # of a window that zlib can make without a header
 _PING = 60.0  # seconds between two pings, where messages come all the time
 _UNANSWERED = 30_000  # milliseconds for which a client's machine may not acknowledge what it got

@@ -7,6 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+#: What an application finds in its scope where it may write WebSocket frames itself.
+EXTENSION = "mltb.frames"
+
 
 class JoinedHttp(HttpToolsProtocol):
     """HTTP whose head and body leave together. The server writes them apart, which is two system

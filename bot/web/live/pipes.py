@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bot.web.frames import FrameChannel
 from bot.web.live.messages import Message, Parcel
+
+if TYPE_CHECKING:
+    from bot.web.frames import FrameChannel
 
 
 class Pipe(Protocol):

@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 from bot.errors import MltbError, TooMany
 from bot.services import Services
 from bot.web.auth import same_site
-from bot.web.frames import EXTENSION
 from bot.web.live.hub import FULL, GONE, UNKNOWN, Client, Hub
 from bot.web.live.messages import Message, Parcel
 from bot.web.live.pipes import FramePipe, Pipe, QueuePipe
 from bot.web.live.visitors import Visitor, says_who, visitor_of, with_token
+from bot.web.wire import EXTENSION
 
 _BAD, _REFUSED, _LATE = 4400, 4403, 4408
 _INTRODUCTION = 5.0  # seconds that a client has to say who it is
