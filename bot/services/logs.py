@@ -86,11 +86,15 @@ class Logs:
             async with contextlib.aclosing(self._reader.follow(query, place)) as batches:
                 while not self._ending.is_set():
                     coming = asyncio.ensure_future(anext(batches))
-                    await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
-                    if not coming.done():
+                    try:
+                        await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        # Also where the one who follows goes away: nothing may still read when
+                        # the reader is closed.
                         coming.cancel()
                         with contextlib.suppress(asyncio.CancelledError):
-                            await coming
+                            await asyncio.wait([coming])
+                    if coming.cancelled():
                         return
                     yield coming.result()
         finally:

@@ -130,25 +130,3 @@ export async function leave() {
   await call("DELETE", "/session");
   session.value = null;
 }
-
-/** What REST does not tell. @param {string} query @returns {Promise<any>} */
-export async function graphql(query) {
-  let response;
-  try {
-    response = await fetch("/graphql", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "GraphQL-Require-Preflight": "1",
-        Accept: "application/graphql-response+json", "X-CSRF-Token": session.value?.csrf ?? "" },
-      body: JSON.stringify({ query }),
-    });
-  } catch {
-    throw new Problem(0, { detail: "The service can't be reached.", hint: "Trying again …" });
-  }
-  const answer = response.headers.get("content-type")?.includes("json") ? await response.json() : null;
-  const wrong = answer?.errors?.[0];
-  if (!response.ok || wrong || !answer) {
-    throw new Problem(response.status, { detail: wrong?.message ?? answer?.detail
-      ?? "The service has no GraphQL.", hint: wrong?.extensions?.hint ?? answer?.hint });
-  }
-  return answer.data;
-}

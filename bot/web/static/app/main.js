@@ -104,7 +104,7 @@ function Frame() {
     event.preventDefault();
     document.getElementById("main")?.focus();
   }}>To the content</a>
-  <header class="top"><a class="brand" href=${link("overview")}>
+  <header class="top"><a class="brand" href=${link("overview")} aria-label="mltb, to the overview">
       <img src=${LOGO} alt="" width="24" height="24" /><span>mltb</span></a>
     <${Connection} />
     <div class="tools">

@@ -24,8 +24,6 @@ export class Pages {
     /** @type {Set<number>} */
     this.asked = new Set();
     this.control = new AbortController();
-    /** @type {Set<string>} */
-    this.gone = new Set();
   }
 
   /** Rows that are known to be there, and a page more while there are more. */
@@ -87,20 +85,80 @@ export class Pages {
   }
 
   /** Fetch the first page anew; what comes after it follows when it is looked at. */
-  async refresh() {
-    if (this.asked.has(0)) {
-      return;
-    }
-    for (const page of this.pages.keys()) {
-      if (page > 0) {
-        this.pages.delete(page);
+  refresh() {
+    return this.renew(0);
+  }
+
+  /** Fetch the page of a row anew, where it stands; those after it when they are looked at.
+   *  @param {number} index */
+  async renew(index) {
+    const page = Math.floor(index / PAGE);
+    for (const other of this.pages.keys()) {
+      if (other > page) {
+        this.pages.delete(other);
       }
     }
-    this.cursors.length = 1;
-    await this.load(0);
+    this.cursors.length = Math.min(this.cursors.length, page + 1);
+    await this.load(page);
   }
 
   close() {
     this.control.abort();
+  }
+}
+
+const WHOLE = 500;
+const MOST = 10; // pages of those
+
+/** The waiting tasks as they will be taken: all at once, because the order is theirs. */
+export class Queue extends Pages {
+  constructor() {
+    super("/tasks", { state: ["queued"], sort: "priority", order: "desc" });
+  }
+
+  /** @param {number} page */
+  async load(page) {
+    if (this.asked.has(page)) {
+      return;
+    }
+    this.asked.add(page);
+    /** @type {any[]} */
+    const all = [];
+    try {
+      let cursor = null;
+      for (let turn = 0; turn < MOST && (turn === 0 || cursor !== null); turn += 1) {
+        const found = await get(this.path, { ...this.query, limit: WHOLE, cursor },
+          this.control.signal);
+        all.push(...found.items);
+        cursor = found.cursor;
+      }
+      all.sort((a, b) => b.priority - a.priority || (a.order < b.order ? -1 : 1));
+      this.pages.clear();
+      for (let at = 0; at * PAGE < all.length; at += 1) {
+        this.pages.set(at, all.slice(at * PAGE, (at + 1) * PAGE));
+      }
+      this.total = all.length;
+      this.error.value = null;
+    } catch (error) {
+      if (!this.control.signal.aborted) {
+        this.error.value = error;
+      }
+    } finally {
+      this.asked.delete(page);
+      if (!this.control.signal.aborted) {
+        this.loaded.value = true;
+        this.tick.value += 1;
+      }
+    }
+  }
+
+  renew() {
+    return this.load(0);
+  }
+
+  want() {
+    if (!this.loaded.peek()) {
+      this.load(0);
+    }
   }
 }

@@ -1,5 +1,5 @@
 // How long operations take, the slowest runs, queries, the cache.
-import { attempt, call, get, graphql, post } from "./api.js";
+import { attempt, call, get, post } from "./api.js";
 import { count, duration, full, percent } from "./format.js";
 import { html, useState } from "./lib.js";
 import { may } from "./state.js";
@@ -42,29 +42,30 @@ function Slow() {
             `${name}=${value}`).join(", ")}</bdi></td></tr>`)}</tbody></table></div>`)}<//><//>`;
 }
 
-const QUERIES = `{ cacheStats { enabled backend hits misses hitRatio evictions entries }
-  hotQueries(limit: 20) { fingerprint operation document count hits } }`;
-
 function Queries() {
-  const found = useData(() => graphql(QUERIES));
+  const found = useData(async (signal) => {
+    const [cache, hot] = await Promise.all([get("/system/query-cache", {}, signal),
+      get("/system/hot-queries", { limit: 20 }, signal)]);
+    return { cache, hot: hot.items };
+  });
   useEvery(found.again, 15);
   return html`<${Card} title="Cache and queries" tools=${html`<${Act} run=${async () => {
     if (await confirm({ title: "Empty the cache?", verb: "Empty it", kind: "primary",
       text: html`<p>Answers are made anew for a while, so the service is a little slower.</p>` })) {
-      await attempt(() => graphql("mutation { invalidateCache { __typename } }"), "The cache is empty");
+      await attempt(() => post("/system/query-cache/invalidate"), "The cache is empty");
       found.again();
     }
   }}>Empty the cache<//>`}><${Loaded} of=${found}>${(/** @type {any} */ data) => html`<dl class="facts">
-      <dt>Cache</dt><dd>${data.cacheStats.enabled ? data.cacheStats.backend : "off"}</dd>
-      <dt>Hits</dt><dd>${percent(data.cacheStats.hitRatio)} (${count(data.cacheStats.hits)} of ${
-        count(data.cacheStats.hits + data.cacheStats.misses)})</dd>
-      <dt>Kept answers</dt><dd>${count(data.cacheStats.entries)}, ${count(data.cacheStats.evictions)} made
+      <dt>Cache</dt><dd>${data.cache.enabled ? data.cache.backend : "off"}</dd>
+      <dt>Hits</dt><dd>${percent(data.cache.hit_ratio)} (${count(data.cache.hits)} of ${
+        count(data.cache.hits + data.cache.misses)})</dd>
+      <dt>Kept answers</dt><dd>${count(data.cache.entries)}, ${count(data.cache.evictions)} made
         room for others</dd></dl>
-    ${data.hotQueries.length === 0 ? html`<p class="quiet spaced">Nobody has asked over GraphQL yet.</p>`
-      : html`<h3>Hot queries</h3><ul class="plain">${data.hotQueries.map((/** @type {any} */ query) =>
+    ${data.hot.length === 0 ? html`<p class="quiet spaced">Nobody has asked over GraphQL yet.</p>`
+      : html`<h3>Hot queries</h3><ul class="plain">${data.hot.map((/** @type {any} */ query) =>
         html`<li key=${query.fingerprint} class="query"><details><summary><bdi>${query.operation
           ?? query.fingerprint.slice(0, 12)}</bdi> <span class="quiet">${count(query.count)} times, ${
-          count(query.hits)} from the cache</span></summary><pre class="result" tabindex="0">${
+          count(query.hits)} from the cache, ${duration(query.mean)} each</span></summary><pre class="result" tabindex="0">${
           query.document}</pre></details></li>`)}</ul>`}`}<//><//>`;
 }
 

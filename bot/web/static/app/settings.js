@@ -1,5 +1,5 @@
 // What is set and where it comes from; who may come in; what this browser likes.
-import { attempt, call, get, graphql, post } from "./api.js";
+import { attempt, call, get, post } from "./api.js";
 import { html, useState } from "./lib.js";
 import { interval, pace, setPace } from "./live.js";
 import { dress, may, session, theme } from "./state.js";
@@ -7,7 +7,6 @@ import { version } from "./store.js";
 import { Audit, Users } from "./users.js";
 import { Act, Area, Badge, Card, Choice, confirm, Dialog, Empty, Field, Loaded, useData, When } from "./ui.js";
 
-const SETTINGS = "{ settings { name value origin help } }";
 const LIFETIMES = [["", "for good"], ["86400", "a day"], ["2592000", "30 days"], ["31536000", "a year"]];
 
 const Browser = () => html`<${Card} title="This browser"><div class="inline rows">
@@ -20,7 +19,7 @@ const Browser = () => html`<${Card} title="This browser"><div class="inline rows
     ${Intl.DateTimeFormat().resolvedOptions().timeZone}.</p><//>`;
 
 function Effective() {
-  const found = useData(() => graphql(SETTINGS));
+  const found = useData((signal) => get("/system/settings", {}, signal));
   const [text, setText] = useState("");
   const [all, setAll] = useState("set");
   return html`<${Card} title="Settings" tools=${html`<${Choice} label="Which" value=${all} choose=${setAll}
@@ -29,7 +28,7 @@ function Effective() {
       onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>`}>
     <${Loaded} of=${found}>${(/** @type {any} */ data) => {
       const wanted = text.toLowerCase();
-      const items = data.settings.filter((/** @type {any} */ each) => (wanted || all === "all"
+      const items = data.items.filter((/** @type {any} */ each) => (wanted || all === "all"
         || each.origin !== "default") && `${each.name} ${each.help}`.toLowerCase().includes(wanted));
       return items.length === 0 ? html`<${Empty} icon="settings" title=${wanted ? "No setting has that."
           : "Everything is as it comes."}><p>Settings are read from the environment, <code>.env</code> and

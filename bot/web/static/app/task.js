@@ -21,7 +21,9 @@ function Why({ task }) {
     <h2><${Icon} name="warn" /> ${title(error.stage)} failed${error.attempt > 1
       ? `, ${error.attempt} times` : ""}</h2>
     <p class="reason"><bdi>${error.message}</bdi></p>
-    ${error.hint && html`<p><strong>What to do: </strong><bdi>${error.hint}</bdi></p>`}
+    <p><strong>What to do: </strong><bdi>${error.hint ?? (error.retryable
+      ? "Retry; it may have been a passing fault."
+      : "Look whether the link and its login are right, then retry.")}</bdi></p>
     <p class="quiet"><code>${error.code}</code> · <${When} at=${error.at} />${
       error.retryable ? " · trying again may help" : ""}</p></section>`;
 }

@@ -1,9 +1,9 @@
 // What lists and the page of a task share: its name, its state, its progress, what can be done.
 import { attempt, call, post, tell } from "./api.js";
-import { duration, size, speed, title, words } from "./format.js";
+import { duration, size, speed, words } from "./format.js";
 import { html } from "./lib.js";
 import { say } from "./state.js";
-import { ACTIVE, FINAL, tasks } from "./store.js";
+import { ACTIVE, FINAL, listsTick } from "./store.js";
 import { Badge, Bar, confirm } from "./ui.js";
 
 /** @typedef {import("./store.js").Task} Task */
@@ -88,24 +88,14 @@ export async function act(verb, task) {
   if (!await sure(verb, 1, name)) {
     return false;
   }
-  const went = await attempt(async () => note(await path(verb, task.id), verb, task.id));
+  const went = await attempt(() => path(verb, task.id));
   const undo = UNDO[verb];
   if (went) {
+    listsTick.value += 1;
     say({ kind: "good", text: `${VERBS[verb].done}: ${name.slice(0, 80)}`,
       action: undo && { label: undo[1], run: () => act(undo[0], task) } });
   }
   return went;
-}
-
-/** The answer is shown before the next frame says the same.
- *  @param {Task | null} answer @param {Verb} verb @param {string} id */
-function note(answer, verb, id) {
-  const known = tasks.get(id);
-  if (verb === "delete") {
-    tasks.delete(id);
-  } else if (answer && known) {
-    tasks.set(id, { ...known, state: answer.state, error: answer.error, version: answer.version });
-  }
 }
 
 const MOST = 1000; // ids in one call
@@ -125,8 +115,6 @@ export async function actMany(verb, ids) {
         if (item.error) {
           refused.push(item.id);
           why ||= item.error.detail;
-        } else {
-          note(item.task, verb, item.id);
         }
       }
     }
@@ -134,11 +122,9 @@ export async function actMany(verb, ids) {
     tell(error);
     return ids;
   }
+  listsTick.value += 1;
   const good = ids.length - refused.length;
   say({ kind: refused.length ? "bad" : "good", text: `${VERBS[verb].done}: ${good} of ${ids.length}`,
     hint: why || undefined });
   return refused;
 }
-
-/** @param {string} kind Of a stage. */
-export const stageTitle = (kind) => title(kind);

@@ -6,7 +6,7 @@ import { html, useEffect, useMemo, useState } from "./lib.js";
 import { link, may, route } from "./state.js";
 import { counts, newest } from "./store.js";
 import { openAdd } from "./add.js";
-import { Pages } from "./pages.js";
+import { Pages, Queue } from "./pages.js";
 import { actMany, VERBS } from "./taskparts.js";
 import { dragging, TaskTable } from "./tasktable.js";
 import { Act, Area, Choice, Empty } from "./ui.js";
@@ -85,9 +85,9 @@ export function Tasks() {
       && !(name === "sort" && value === "created"));
     location.replace(link("tasks", "", Object.fromEntries(kept)));
   };
-  const pages = useMemo(() => new Pages("/tasks", {
+  const pages = useMemo(() => (queue && !text ? new Queue() : new Pages("/tasks", {
     state: SHOWS[show]?.states ?? [], sort, order, text,
-  }), [show, sort, order, text]);
+  })), [show, sort, order, text]);
   useEffect(() => () => pages.close(), [pages]);
   useEffect(() => setChosen(new Set()), [pages]);
   useEffect(() => {

@@ -152,7 +152,7 @@ export function TaskTable({ pages, chosen, choose, sort, order, by, empty, drag 
       const task = newest(found);
       rows.push(html`<${Row} key=${task.id} task=${task} index=${index} top=${index * high}
         chosen=${chosen.has(task.id)} choose=${choose} drag=${drag}
-        changed=${() => pages.refresh()} />`);
+        changed=${() => pages.renew(index)} />`);
     }
   }
   const nothing = pages.loaded.value && pages.total === 0;
@@ -162,17 +162,17 @@ export function TaskTable({ pages, chosen, choose, sort, order, by, empty, drag 
       space.current.style.height = `${pages.length * high}px`;
     }
   }, [pages.length, high]);
-  return html`<div class="table" role="table" aria-label="Tasks" aria-rowcount=${
+  return html`<div class="table"><div role="table" aria-label="Tasks" aria-rowcount=${
     pages.total === null ? -1 : pages.total + 1} aria-busy=${pages.loaded.value ? "false" : "true"}>
     <${Head} sort=${sort} order=${order} by=${by} />
+    <div class="scroll" ref=${box} role="rowgroup" tabindex="0" aria-label=${
+      pages.total === null ? "Rows" : `${count(pages.total)} rows`}>
+      <div class="space" ref=${space} role="presentation">${rows}</div></div></div>
     ${fresh && html`<button type="button" class="button primary fresh" onClick=${() => {
       setFresh(false);
       box.current?.scrollTo(0, 0);
       pages.refresh();
     }}>The list has changed – show</button>`}
-    <div class="scroll" ref=${box} role="rowgroup" tabindex="0" aria-label=${
-      pages.total === null ? "Rows" : `${count(pages.total)} rows`}>
-      <div class="space" ref=${space} role="presentation">${rows}</div></div>
     ${nothing && empty}</div>`;
 }
 

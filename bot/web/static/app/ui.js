@@ -5,10 +5,15 @@ import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
 import { hush, toasts } from "./state.js";
 
+// Signs that turn the direction of text around: a name must not look like another one.
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/gu;
+
 /** Text from outside: its own direction, cut where there is no room, whole as a title.
  *  @param {{text: string | null | undefined, class?: string}} of */
-export const Name = ({ text, class: name = "" }) =>
-  html`<bdi class="cut ${name}" title=${text ?? ""}>${text ?? "–"}</bdi>`;
+export function Name({ text, class: name = "" }) {
+  const shown = (text ?? "–").replace(TURNING, "\ufffd");
+  return html`<bdi class="cut ${name}" title=${shown}>${shown}</bdi>`;
+}
 
 /** @param {{at: string | number | null | undefined}} of */
 export const When = ({ at }) => (at
