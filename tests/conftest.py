@@ -6,6 +6,7 @@ Cheap servers are started for each test. A test that wants one to misbehave star
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ from tests.servers.routes import Generated
 from tests.servers.sftp import SftpServer
 from tests.servers.tls import Authority
 from tests.servers.torrent import Swarm
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Three for two cores: many tests wait for processes that start or for what they send."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
