@@ -37,6 +37,7 @@ NAMES = (
     "in_flight",
     "plugins",
     "graphql",
+    "dashboard",
     "rest",
     "live",
 )

@@ -116,14 +116,17 @@ function Charts() {
   const live = range === "hour" ? metricsAt.value : 0;
   const { times, of } = useMemo(() => {
     const data = found.data;
-    const moments = (data?.times ?? []).map((/** @type {string} */ at) => Date.parse(at) / 1000);
+    // A young service has no past: what it has fills the chart.
+    const first = Math.max(0, (data?.times ?? []).findIndex((/** @type {string} */ _,
+      /** @type {number} */ at) => data.items.some((/** @type {any} */ each) => each.mean[at] !== null)));
+    const moments = (data?.times ?? []).slice(first).map(
+      (/** @type {string} */ at) => Date.parse(at) / 1000);
     const series = new Map((data?.items ?? []).map((/** @type {any} */ each) => [each.name, each]));
     const grow = live > (moments[moments.length - 1] ?? Infinity);
     return {
       times: grow ? [...moments, live] : moments,
-      of: (/** @type {string} */ name, scale = 1) => {
-        const mean = (series.get(name)?.mean ?? []).map(
-          (/** @type {number | null} */ value) => (value === null ? null : value * scale));
+      of: (/** @type {string} */ name) => {
+        const mean = (series.get(name)?.mean ?? []).slice(first);
         return grow ? [...mean, metrics.peek()[name] ?? null] : mean;
       },
     };

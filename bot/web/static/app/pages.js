@@ -4,7 +4,7 @@ import { signal } from "./lib.js";
 
 /** @typedef {import("./store.js").Task} Task */
 
-export const PAGE = 100;
+export const PAGE = 50;
 const HELD = 10;
 
 export class Pages {

@@ -29,10 +29,9 @@ export function figures(task) {
     return task.note ?? "";
   }
   const known = progress.total !== null;
-  const share = known && progress.total ? `${Math.floor((progress.done / progress.total) * 100)} %` : "";
   const of = known ? `${size(progress.done)} of ${size(progress.total)}` : size(progress.done);
   const left = progress.eta === null ? "" : `${duration(progress.eta)} left`;
-  return [share, of, ACTIVE.has(task.state) ? speed(progress.speed) : "", left]
+  return [of, ACTIVE.has(task.state) ? speed(progress.speed) : "", left]
     .filter(Boolean).join(" · ");
 }
 

@@ -4,7 +4,7 @@ import { count, plural } from "./format.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useMemo, useState } from "./lib.js";
 import { link, may, route } from "./state.js";
-import { counts, newest } from "./store.js";
+import { counts } from "./store.js";
 import { openAdd } from "./add.js";
 import { Pages, Queue } from "./pages.js";
 import { actMany, VERBS } from "./taskparts.js";
@@ -112,7 +112,6 @@ export function Tasks() {
   };
   const drag = useMemo(() => (queue && !text && may("operate") ? dragging(move, pages) : undefined),
     [pages]);
-  const loaded = [...pages.pages.values()].flat().map(newest);
   const by = (/** @type {string} */ name) => go({ sort: name, order: name === sort
     ? (order === "desc" ? "asc" : "desc") : name === "name" ? "asc" : "desc" });
   return html`<${Area} title="Tasks" tools=${html`<label class="search"><span class="hidden">
@@ -124,7 +123,7 @@ export function Tasks() {
         html`<option value=${name} key=${name}>${word}</option>`)}</select></label>`}>
     <div class="filters"><${Filters} show=${show} go=${go} />
       ${may("operate") && !queue && html`<button type="button" class="button ghost"
-        onClick=${() => setChosen(new Set(loaded.map((task) => task.id)))}>Choose all shown</button>`}
+        onClick=${() => setChosen(new Set([...pages.pages.values()].flat().map((task) => task.id)))}>Choose all shown</button>`}
     </div>
     ${queue && html`<p class="quiet">Drag a task to where it is to be, or take its handle and use the
       arrow keys. What stands first goes first; users take turns among equals.</p>`}
