@@ -46,10 +46,15 @@ def test_a_task_has_its_lines(service: Service, http_server: HttpServer) -> None
     assert kinds[-1] == "task.done"
     assert {line["task"] for line in found} == {task["id"]}
     assert all(line["request"] is None for line in found[:-1])
-    # The request that brought the task has a line of its own, with the same id.
+    # The request that brought the task has a line of its own, with the same id, and so has the
+    # record of what was changed.
     request = found[-1]["request"]
     posted = lines(service, request=request)
-    assert [line["message"] for line in posted] == ["POST /api/v3/tasks", "task.submitted"]
+    assert [line["message"] for line in posted] == [
+        "POST /api/v3/tasks",
+        "admin POST /api/v3/tasks: 201",
+        "task.submitted",
+    ]
 
 
 def test_the_files_are_for_their_user_alone(service: Service) -> None:
