@@ -71,6 +71,7 @@ def full_task(number: int = 1) -> Task:
         note="a note",
         receipt=receipt(number),
         key="submission-1",
+        order="0000000000000001",
         version=4,
     )
 

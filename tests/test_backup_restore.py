@@ -45,7 +45,7 @@ def test_everything_is_there_again_after_the_data_directory_was_deleted(
         service.start()
         assert service.task(task) == before
         assert Doorplate(service.data).token == token
-        assert len(service.client.get("/receipts")) == 1
+        assert len(service.client.get("/receipts")["items"]) == 1
         assert service.fetch(url, again=True)["state"] == "done"
 
 

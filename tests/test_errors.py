@@ -21,6 +21,7 @@ RequestError      bad_request      400  -    MltbError
 InvalidInput      invalid_input    422  -    RequestError
 Unauthenticated   unauthenticated  401  -    RequestError
 Forbidden         forbidden        403  -    RequestError
+Forged            csrf             403  -    Forbidden
 NotFound          not_found        404  -    RequestError
 Conflict          conflict         409  -    RequestError
 IllegalMove       illegal_move     409  -    Conflict

@@ -396,6 +396,12 @@ async def test_the_service_as_a_whole(tmp_path: Path) -> None:
 
 #: Where REST does what GraphQL does; what is left out has the same name in both.
 IN_REST = {
+    "actOnTasks": "POST /api/v3/tasks/bulk",
+    "moveTask": "POST /api/v3/tasks/{task_id}/move",
+    "addUser": "POST /api/v3/users",
+    "changeUser": "PATCH /api/v3/users/{name}",
+    "removeUser": "DELETE /api/v3/users/{name}",
+    "audit": "GET /api/v3/audit",
     "viewer": "GET /api/v3/session",
     "task": "GET /api/v3/tasks/{task_id}",
     "tasks": "GET /api/v3/tasks",

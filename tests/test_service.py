@@ -425,7 +425,8 @@ def test_the_link_that_it_prints_leads_in(tmp_path: Path) -> None:
         link = urlsplit(service.greeting[0].partition(": ")[2])
         token = link.fragment.removeprefix("token=")
         for path, headers, status in (
-            ("/", {}, 200),
+            ("/", {}, 307),
+            ("/api/v3/dashboard", {}, 200),
             ("/healthz", {}, 200),
             ("/readyz", {}, 200),
             ("/api/v3/tasks", {}, 401),
