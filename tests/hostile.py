@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from bot.errors import InvalidInput
 from bot.plugins import landlock, tiers
+from bot.plugins.desk import Handed
 from bot.plugins.sandbox import Worker, Zygote
 from bot.plugins.tiers import Tier
 from bot.plugins.worker import Spec
@@ -33,6 +35,9 @@ class Hostile(BasePlugin):
                 return ["opened", file.write(b"planted")]
         except OSError as error:
             return ["refused", type(error).__name__]
+
+    async def reopen_what_it_asked_for(self):
+        return await self.reopen(await self._host.ask("file"))
 
     async def read(self, fd):
         return os.read(fd, 100).decode()
@@ -84,6 +89,8 @@ class Den:
         self.asked.append(method)
         if method == "slow":
             await asyncio.sleep(3600)
+        if method == "file":
+            return Handed(os.open(self.secret, os.O_RDONLY | os.O_CLOEXEC))
         if method != "echo":
             raise InvalidInput(f"nobody does {method}")
         return arguments

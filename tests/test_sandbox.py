@@ -153,6 +153,20 @@ async def test_what_was_handed_over_can_not_be_opened_for_more(tmp_path: Path, t
         await worker.stop()
 
 
+async def test_what_it_was_handed_for_asking_is_no_more(tmp_path: Path, tier: Tier) -> None:
+    """The files of a step come so."""
+    async with den(tmp_path, tier) as it:
+        worker = await it.worker()
+        if tier.landlock:
+            found = await worker.call("reopen_what_it_asked_for", timeout=30)
+            assert found == ["refused", "PermissionError"]
+        else:
+            with pytest.raises(PluginFailed, match="pipes alone"):
+                await worker.call("reopen_what_it_asked_for", timeout=30)
+        assert it.secret.read_text() == SECRET
+        await worker.stop()
+
+
 async def test_an_answer_of_a_gigabyte_comes_to_nothing(tmp_path: Path, tier: Tier) -> None:
     """It is small until it is encoded; where memory ends then, the worker may end with it."""
     async with den(tmp_path, tier) as it:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
@@ -234,8 +235,7 @@ class Worker:
         """
         if not self.alive or self._channel is None:
             raise self._lost()
-        if fds and self.spec.confined and not self.spec.landlock:
-            _check_pipes(self.spec.plugin, fds)
+        self._check_handed(fds)
         duplicates = [os.dup(fd) for fd in fds] if fds else ()
         answer = self._pending.add(method, timeout)
         try:
@@ -312,15 +312,31 @@ class Worker:
         fds: list[int] = []
         try:
             result, fds = handed(await self._broker(call.method, call.kwargs))
+            self._check_handed(fds)
             frame = wire.pack(wire.Answer(call.id, result, len(fds)))
-        except MltbError as error:
-            frame = wire.pack(wire.Failure(call.id, error.code, str(error)))
-        except (TypeError, ValueError) as error:
-            frame = wire.pack(wire.Failure(call.id, "invalid_input", str(error)))
+        except (MltbError, TypeError, ValueError) as error:
+            close_all(fds)
+            fds = []  # a failure has none
+            code = error.code if isinstance(error, MltbError) else "invalid_input"
+            frame = wire.pack(wire.Failure(call.id, code, str(error)))
         if self._channel is not None:
             self._channel.send(frame, fds)
         else:
             close_all(fds)
+
+    def _check_handed(self, fds: Sequence[int]) -> None:
+        """Without Landlock a worker has /proc, where it could open a file that it was handed once
+        more, and for writing. A pipe or a socket gives it nothing new, nor does a file that it may
+        write into anyway. PluginFailed."""
+        if not self.spec.confined or self.spec.landlock:
+            return
+        for fd in fds:
+            mode = os.fstat(fd).st_mode
+            is_file = not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode)
+            if is_file and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise PluginFailed(
+                    f"plugin {self.spec.plugin}: without Landlock it is handed pipes alone"
+                )
 
     def _hung_up(self, reason: str) -> None:
         """The connection ended; how the process did is known in a moment, and is told then."""
@@ -355,15 +371,6 @@ class Worker:
 
     def _lost(self) -> PluginFailed:
         return PluginFailed(f"plugin {self.spec.plugin}: {self._why or 'it does not run'}")
-
-
-def _check_pipes(plugin: str, fds: Sequence[int]) -> None:
-    """Without Landlock a worker has /proc, where it could open a file that it was handed once more,
-    and for writing. A pipe or a socket gives it nothing new."""
-    for fd in fds:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode):
-            raise PluginFailed(f"plugin {plugin}: without Landlock it is handed pipes alone")
 
 
 def _raised(plugin: str, failure: wire.Failure) -> PluginFailed:
