@@ -7,6 +7,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,6 +15,8 @@ from bot.domain import events
 from bot.domain.task import TaskState
 from bot.errors import NetworkFailed
 from bot.graphql import freshness
+from bot.graphql.documents import Document, Operation
+from bot.graphql.hot import HotQueries, Kept
 from bot.graphql.schema import core
 from bot.operations.metrics_pulled import Page
 from bot.services import OWNER, Scope
@@ -526,3 +529,17 @@ async def test_an_admin_makes_it_forget(tmp_path: Path) -> None:
         token = await it.token("bob", Scope.OPERATE)
         asked = "mutation { invalidateCache { ... on Problem { code } } }"
         assert (await it.data(asked, token=token))["invalidateCache"] == {"code": "forbidden"}
+
+
+def test_questions_with_large_variables_are_not_remembered_to_be_asked_again() -> None:
+    def due(size: int) -> int:
+        hot = HotQueries()
+        document, operation = cast("Document", None), cast("Operation", None)
+        caller = Caller("ann", Scope.VIEW)
+        kept = Kept(document, operation, {"text": "x" * size}, caller, 100.0, 0.0)
+        hot.keep("key", kept)
+        hot.hit("key")
+        hot.hit("key")
+        return len(hot.due(95.0))
+
+    assert (due(10), due(100_000)) == (1, 0)

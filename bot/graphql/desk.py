@@ -106,6 +106,8 @@ class Desk:
             profiler=profiler,
         )
         self._streams = Streams(self._executor)
+        #: What is outdated, and about to be dropped.
+        self._old: set[str] = set()
         self._dropping: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -294,12 +296,21 @@ class Desk:
     # What is old
 
     def _hear(self, event: events.Event) -> None:
-        tags = freshness.changed_by(event)
-        if tags:
-            self._answers.outdate(tags)
-            task = asyncio.get_running_loop().create_task(self._answers.drop(list(tags)))
+        tags = freshness.changed_by(event) - self._old
+        if not tags:
+            return  # nobody gets what it makes old since an event before it
+        self._answers.outdate(tags)
+        is_coming = bool(self._old)
+        self._old |= tags
+        if not is_coming:
+            task = asyncio.get_running_loop().create_task(self._drop_old())
             self._dropping.add(task)
             task.add_done_callback(self._dropping.discard)
+
+    async def _drop_old(self) -> None:
+        """Drop at once what the events of one turn of the loop made old: there may be thousands."""
+        tags, self._old = list(self._old), set()
+        await self._answers.drop(tags)
 
     async def _renew(self) -> None:
         while True:

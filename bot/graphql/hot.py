@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from bot.graphql.documents import Document, Operation
 from bot.services import Caller
 
@@ -15,6 +17,7 @@ _SHOWN = 1000  # characters of a document
 _ENOUGH = 2  # times that an answer was asked for since it was made
 _EARLY = 0.9  # of its life, after which it is made anew
 _SHORTEST = 10.0  # seconds of life that are worth it
+_LARGEST = 8192  # bytes of variables that are remembered
 
 
 @dataclass(slots=True)
@@ -84,7 +87,7 @@ class HotQueries:
 
     def keep(self, key: str, kept: Kept) -> None:
         """An answer was made and is kept."""
-        if kept.ttl >= _SHORTEST:
+        if kept.ttl >= _SHORTEST and len(msgspec.json.encode(kept.variables)) <= _LARGEST:
             self._kept[key] = kept
             self._kept.move_to_end(key)
             if len(self._kept) > _ANSWERS:
