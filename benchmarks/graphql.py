@@ -10,11 +10,9 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +22,7 @@ import psutil
 import uvloop
 import websockets
 
-from benchmarks.rig import Result, scratch
+from benchmarks.rig import Result, peer, scratch
 from tests.servers.redis import RedisServer
 from tests.serving import Service
 
@@ -121,25 +119,11 @@ def _plain_rates(place: Path) -> dict[str, float]:
         fill(it)
         it.terminate()
         environ = it.env | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        with _plain_server(environ) as (pid, url):
+        with peer("benchmarks.graphql", "serve", environ=environ) as (pid, url):
             return {
                 name: _rate(pid, url, query, {})
                 for name, query in (("q100", _Q100), ("status", _STATUS))
             }
-
-
-@contextmanager
-def _plain_server(environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    argv = [sys.executable, "-m", "benchmarks.graphql", "serve"]
-    process = subprocess.Popen(argv, env=dict(environ), stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        os.sched_setaffinity(process.pid, {0})
-        yield process.pid, url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def _rate(pid: int, url: str, query: str, headers: Mapping[str, str]) -> float:

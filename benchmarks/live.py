@@ -18,7 +18,6 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks.rig import Result, scratch
+from benchmarks.rig import Result, peer, scratch
 from bot.engines.children import allow_open_files
 from tests.serving import Service
 
@@ -58,7 +57,7 @@ def measure() -> Iterator[Result]:
     """The figures."""
     peers = {}
     for name, compresses in (("uncompressed", False), ("compressed for each", True)):
-        with _peer(compresses) as (pid, url):
+        with peer("benchmarks.live", "serve", json.dumps(compresses)) as (pid, url):
             peers[name] = _figures(pid, url, {}, compresses=compresses)
         yield Result(f"send_json of Starlette, {name}", str(peers[name]))
     with scratch() as place, _service(place / "live") as it:
@@ -241,20 +240,6 @@ def _seconds(process: psutil.Process) -> float:
 
 
 # The peer, in a process of its own
-
-
-@contextmanager
-def _peer(compresses: bool) -> Iterator[tuple[int, str]]:
-    argv = [sys.executable, "-m", "benchmarks.live", "serve", json.dumps(compresses)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        os.sched_setaffinity(process.pid, {0})
-        yield process.pid, url
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def _serve(compresses: bool) -> None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +19,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from benchmarks.graphql import CONNECTIONS, fill, seconds_of, service, talk_all, token_of
-from benchmarks.rig import Result, scratch
+from benchmarks.rig import Result, peer, scratch
 
 _PATH = "/api/v3/tasks?limit=100"
 _TARGET = 1.5
@@ -37,7 +35,7 @@ def measure() -> Iterator[Result]:
         pid = it.process_now.pid
         os.sched_setaffinity(pid, {0})
         ours = _rate(pid, f"{it.url}{_PATH}", {"Authorization": f"Bearer {token_of(it)}"})
-        with _plain_server(kept) as (other, url):
+        with peer("benchmarks.rest", str(kept)) as (other, url):
             plain = _rate(other, f"{url}{_PATH}", {})
     ratio = plain / ours
     yield Result("plain FastAPI route", f"{plain:,.0f} a second")
@@ -75,20 +73,6 @@ def _rate(pid: int, url: str, headers: dict[str, str]) -> float:
         if spent >= 1.0:
             return count / spent
         count = min(200_000, max(count * 2, int(count * 1.5 / max(spent, 0.05))))
-
-
-@contextmanager
-def _plain_server(kept: Path) -> Iterator[tuple[int, str]]:
-    argv = [sys.executable, "-m", "benchmarks.rest", str(kept)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        os.sched_setaffinity(process.pid, {0})
-        yield process.pid, url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def _serve(kept: Path) -> None:

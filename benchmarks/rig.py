@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +196,26 @@ def _answers(port: int) -> None:
         else:
             return
     raise RuntimeError("the server does not answer")
+
+
+@contextmanager
+def peer(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[tuple[int, str]]:
+    """A server that ``python -m`` with these arguments is, on the first core; its process and the
+    URL, which it prints first."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env=None if environ is None else dict(environ),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        os.sched_setaffinity(process.pid, {0})
+        yield process.pid, url
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def fill(path: Path, size: int) -> None:

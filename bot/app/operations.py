@@ -88,7 +88,6 @@ def _system(base: Base, readings: Readings, is_open: Callable[[], bool]) -> Syst
     return System(
         about,
         readings=readings,
-        cache=base.cache,
         clock=base.clock,
         is_open=is_open,
     )

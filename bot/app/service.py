@@ -23,6 +23,7 @@ from bot.app.transfers import build_transfers
 from bot.cache import open_cache
 from bot.config import Settings
 from bot.core.advanced_dashboard import dashboard_app
+from bot.core.present import Present
 from bot.domain.advice import NO_ADVICE
 from bot.domain.events import EventHub
 from bot.domain.ports import Profiler
@@ -74,24 +75,20 @@ class App:
 
 
 #: The services of this process, the newest last.
-_HERE: list[App] = []
+_HERE: Present[App] = Present()
 
 
 def here() -> App | None:
     """The service that runs in this process."""
-    return _HERE[-1] if _HERE else None
+    return _HERE.newest
 
 
 @contextmanager
 def _known(app: App) -> Iterator[None]:
     """The code beside the service finds it, for as long as this is entered."""
-    _HERE.append(app)
-    try:
-        # Built when another application asks for it, which few do.
-        with dashboard_app.attached(cache(app.web)):
-            yield
-    finally:
-        _HERE[:] = [each for each in _HERE if each is not app]
+    # Built when another application asks for it, which few do.
+    with _HERE.attached(app), dashboard_app.attached(cache(app.web)):
+        yield
 
 
 @asynccontextmanager

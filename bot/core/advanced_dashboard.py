@@ -9,13 +9,14 @@ page leads there: a mount of ``graphql_app`` alone answers that very path with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from fastapi import APIRouter
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bot.core.present import Present
 from bot.errors import Unavailable
 from bot.web import whole
 from bot.web.problems import problem
@@ -47,26 +48,22 @@ class DashboardApp:
     """The web application of the service that runs here; Unavailable (503) where none does."""
 
     def __init__(self) -> None:
-        self._served: list[Callable[[], ASGIApp]] = []
+        self._served: Present[Callable[[], ASGIApp]] = Present()
 
-    @contextmanager
-    def attached(self, served: Callable[[], ASGIApp]) -> Iterator[None]:
+    def attached(self, served: Callable[[], ASGIApp]) -> AbstractContextManager[None]:
         """Serve what ``served`` gives for as long as this is entered; the newest one counts."""
-        self._served.append(served)
-        try:
-            yield
-        finally:
-            self._served.remove(served)
+        return self._served.attached(served)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if not self._served:
+        served = self._served.newest
+        if served is None:
             await _refuse(scope, receive, send)
             return
         # Below a mount the path is whole, and what comes before it is in root_path.
         root = scope.get("root_path", "").removesuffix(_BASE)
         ours = {name: value for name, value in scope.items() if name in _OF_THE_SERVER}
-        await self._served[-1]()({**ours, "root_path": root}, receive, send)
+        await served()({**ours, "root_path": root}, receive, send)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,12 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from bot.core.present import Present
 from bot.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -44,26 +45,22 @@ class GraphqlApp:
     """The ASGI application of the service that runs here; Unavailable (503) where none does."""
 
     def __init__(self) -> None:
-        self._served: list[Served] = []
+        self._served: Present[Served] = Present()
 
-    @contextmanager
-    def attached(self, served: Served) -> Iterator[None]:
+    def attached(self, served: Served) -> AbstractContextManager[None]:
         """Serve from there for as long as this is entered; the newest one counts."""
-        self._served.append(served)
-        try:
-            yield
-        finally:
-            self._served.remove(served)
+        return self._served.attached(served)
 
     @property
     def served(self) -> Served:
         """The door of the service that runs here."""
-        if not self._served:
+        served = self._served.newest
+        if served is None:
             raise Unavailable(
                 "no service with GraphQL runs in this process",
                 hint="start it first; ENABLE_GRAPHQL_API turns GraphQL on",
             )
-        return self._served[-1]
+        return served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

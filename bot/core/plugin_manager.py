@@ -5,10 +5,11 @@ Imported in the sandbox too, so nothing but the standard library and msgspec com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from bot.core.present import Present
 from bot.errors import Unavailable
 from bot.plugins.api import (
     AlertPlugin,
@@ -49,16 +50,11 @@ class PluginManager:
     """
 
     def __init__(self) -> None:
-        self._hosts: list[PluginHost] = []
+        self._hosts: Present[PluginHost] = Present()
 
-    @contextmanager
-    def attached(self, host: PluginHost) -> Iterator[None]:
+    def attached(self, host: PluginHost) -> AbstractContextManager[None]:
         """Serve from ``host`` for as long as this is entered; the newest one counts."""
-        self._hosts.append(host)
-        try:
-            yield
-        finally:
-            self._hosts.remove(host)
+        return self._hosts.attached(host)
 
     def list_plugins(self) -> list[PluginInfo]:
         """Every plugin, by name."""
@@ -111,12 +107,13 @@ class PluginManager:
 
     @property
     def _host(self) -> PluginHost:
-        if not self._hosts:
+        host = self._hosts.newest
+        if host is None:
             raise Unavailable(
                 "no service with plugins runs in this process",
                 hint="start it first; from another process use POST /api/v3/plugins/execute",
             )
-        return self._hosts[-1]
+        return host
 
 
 #: The one of this process.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -39,10 +38,10 @@ from bot.graphql.short import ShortWays, Way
 from bot.services import Caller
 from bot.web.auth import Identity, same_site
 from bot.web.gate import HEADERS
+from bot.web.requests import SAFE
 
 log = logging.getLogger(__name__)
 
-_SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DAY = 86_400.0
 _HTML = "text/html; charset=utf-8"
 #: Sites can't set it in a request to another one without being asked first (CORS).
@@ -108,7 +107,7 @@ class GraphqlHttp:
         given = headers.get(b"x-request-id")
         request_id = (
             given
-            if given is not None and _SAFE_ID.fullmatch(given)
+            if given is not None and SAFE.fullmatch(given)
             else b"%s%x" % (self._mark, next(self._numbers))
         )
         begun, method = time.perf_counter(), scope["method"]

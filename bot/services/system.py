@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import msgspec
 
 from bot import __version__
-from bot.cache import Cache, CacheStats
 from bot.domain.ports import Clock
 from bot.domain.queue import QueuePolicy
 from bot.operations.readings import Readings
@@ -55,13 +54,11 @@ class System:
         about: About,
         *,
         readings: Readings,
-        cache: Cache,
         clock: Clock,
         is_open: Callable[[], bool],
     ) -> None:
         self._about = about
         self._readings = readings
-        self._cache = cache
         self._clock = clock
         self._is_open = is_open
         self._started_at = clock.now()
@@ -85,8 +82,3 @@ class System:
         """Every setting in force, secrets redacted."""
         caller.require(Scope.ADMIN)
         return self._about.settings
-
-    def cache_stats(self, caller: Caller) -> CacheStats:
-        """What the cache of plans did since the start."""
-        caller.require(Scope.VIEW)
-        return self._cache.stats()

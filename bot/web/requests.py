@@ -15,7 +15,8 @@ from bot.web.gate import HEADERS
 log = logging.getLogger(__name__)
 
 _HEADER = b"x-request-id"
-_SAFE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+#: An id that a client may give to its request.
+SAFE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -33,7 +34,7 @@ class Requests:
             await self._app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(_HEADER, b"")
-        request_id = given if _SAFE.fullmatch(given) else secrets.token_hex(8).encode()
+        request_id = given if SAFE.fullmatch(given) else secrets.token_hex(8).encode()
         status = 0
 
         async def marked(message: Message) -> None:

@@ -60,16 +60,7 @@ export class Pages {
     }
     this.asked.add(page);
     try {
-      const found = await get(this.path, { ...this.query, limit: PAGE, cursor: this.cursors[page] },
-        this.control.signal);
-      this.pages.set(page, found.items);
-      if (found.cursor === null) {
-        this.cursors.length = page + 1;
-        this.total = page * PAGE + found.items.length;
-      } else {
-        this.cursors[page + 1] = found.cursor;
-        this.total = null;
-      }
+      await this.fetch(page);
       this.error.value = null;
     } catch (error) {
       if (!this.control.signal.aborted) {
@@ -81,6 +72,20 @@ export class Pages {
         this.loaded.value = true;
         this.tick.value += 1;
       }
+    }
+  }
+
+  /** @param {number} page Rows that the server has now. */
+  async fetch(page) {
+    const found = await get(this.path, { ...this.query, limit: PAGE, cursor: this.cursors[page] },
+      this.control.signal);
+    this.pages.set(page, found.items);
+    if (found.cursor === null) {
+      this.cursors.length = page + 1;
+      this.total = page * PAGE + found.items.length;
+    } else {
+      this.cursors[page + 1] = found.cursor;
+      this.total = null;
     }
   }
 
@@ -116,40 +121,22 @@ export class Queue extends Pages {
     super("/tasks", { state: ["queued"], sort: "priority", order: "desc" });
   }
 
-  /** @param {number} page */
-  async load(page) {
-    if (this.asked.has(page)) {
-      return;
-    }
-    this.asked.add(page);
+  async fetch() {
     /** @type {any[]} */
     const all = [];
-    try {
-      let cursor = null;
-      for (let turn = 0; turn < MOST && (turn === 0 || cursor !== null); turn += 1) {
-        const found = await get(this.path, { ...this.query, limit: WHOLE, cursor },
-          this.control.signal);
-        all.push(...found.items);
-        cursor = found.cursor;
-      }
-      all.sort((a, b) => b.priority - a.priority || (a.order < b.order ? -1 : 1));
-      this.pages.clear();
-      for (let at = 0; at * PAGE < all.length; at += 1) {
-        this.pages.set(at, all.slice(at * PAGE, (at + 1) * PAGE));
-      }
-      this.total = all.length;
-      this.error.value = null;
-    } catch (error) {
-      if (!this.control.signal.aborted) {
-        this.error.value = error;
-      }
-    } finally {
-      this.asked.delete(page);
-      if (!this.control.signal.aborted) {
-        this.loaded.value = true;
-        this.tick.value += 1;
-      }
+    let cursor = null;
+    for (let turn = 0; turn < MOST && (turn === 0 || cursor !== null); turn += 1) {
+      const found = await get(this.path, { ...this.query, limit: WHOLE, cursor },
+        this.control.signal);
+      all.push(...found.items);
+      cursor = found.cursor;
     }
+    all.sort((a, b) => b.priority - a.priority || (a.order < b.order ? -1 : 1));
+    this.pages.clear();
+    for (let at = 0; at * PAGE < all.length; at += 1) {
+      this.pages.set(at, all.slice(at * PAGE, (at + 1) * PAGE));
+    }
+    this.total = all.length;
   }
 
   renew() {
