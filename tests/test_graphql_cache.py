@@ -19,7 +19,7 @@ from bot.graphql.documents import Document, Operation
 from bot.graphql.hot import HotQueries, Kept
 from bot.graphql.schema import core
 from bot.operations.metrics_pulled import Page
-from bot.services import OWNER, Scope
+from bot.services import OWNER, Caller, Scope
 from tests.asking import Asking, asking
 from tests.rig import Script
 
